@@ -1,0 +1,148 @@
+//! The command line.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use fast_afpacket::MacAddr;
+
+/// Hosts probe each other and show every timestamp of every probe.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make two hosts on this machine, joined by a virtual cable, that probe each other. Needs no root.
+    Lab(LabArguments),
+    /// Probe another host, and receive its probes.
+    Run(RunArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LabArguments {
+    /// Probe over IPv6 instead of IPv4.
+    #[arg(long)]
+    pub(crate) ipv6: bool,
+    #[command(flatten)]
+    pub(crate) job: JobArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// Interface to probe through. Default: the one that the route to the destination uses.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) iface_name: Option<String>,
+    /// Source MAC address. Default: the interface's.
+    #[arg(long, value_name = "MAC")]
+    pub(crate) src_mac: Option<MacAddr>,
+    /// Source address. Default: the one that the kernel would use.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) src_addr: Option<IpAddr>,
+    /// Source UDP port. Probes from it and the five ports above are received.
+    #[arg(long, value_name = "PORT", default_value_t = 60000)]
+    pub(crate) src_port: u16,
+    /// MAC address of the next hop. Default: asked of the kernel's tables, then of the network.
+    #[arg(long, value_name = "MAC")]
+    pub(crate) dst_mac: Option<MacAddr>,
+    /// Address of the host to probe.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) dst_addr: IpAddr,
+    /// Destination UDP port, on which probes are received too.
+    #[arg(long, value_name = "PORT", default_value_t = 61000)]
+    pub(crate) dst_port: u16,
+    /// Name of this host in the output. Default: its host name.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Option<String>,
+    #[command(flatten)]
+    pub(crate) job: JobArguments,
+}
+
+/// How much to do, and how to tell of it.
+#[derive(Debug, Args)]
+pub(crate) struct JobArguments {
+    /// Probes that each host sends. Default: no end.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Time between two probes: 50ms, 1s, 1m30s.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    pub(crate) interval: Duration,
+    /// Time after which to stop sending. Default: no end.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) duration: Option<Duration>,
+    /// Time to wait, after the last probe, for stamps and probes that are under way.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    pub(crate) linger: Duration,
+    /// Exit with 1 if more than this share of the probes was lost, in percent.
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    pub(crate) max_loss: Option<f64>,
+    /// What to print on standard output.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Lines for people.
+    Human,
+    /// key=value lines, with the keys of the Go package's example.
+    Logfmt,
+    /// One JSON object a line.
+    Json,
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let expected = || format!("{text:?} is not a time: a number with a unit is expected, like 50ms, 1s or 1m30s");
+    let duration: jiff::SignedDuration = text.parse().map_err(|_| expected())?;
+    Duration::try_from(duration).map_err(|_| expected())
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let percent = text.trim_end_matches('%').parse().ok();
+    let inside = percent.filter(|percent| (0.0..=100.0).contains(percent));
+    inside.ok_or_else(|| format!("{text:?} is not a share: a number from 0 to 100 is expected"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_go_examples_flags_are_taken() {
+        let line = "afprobe run --iface-name eth1 --src-mac 02:42:ac:c8:01:61 --src-addr 192.168.56.101 --src-port 60000 \
+                    --dst-mac 02:42:ac:c8:01:62 --dst-addr 192.168.56.102 --dst-port 61000";
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        let Command::Run(arguments) = cli.command else { panic!("another command") };
+        assert_eq!(arguments.src_mac, Some(MacAddr::new([0x02, 0x42, 0xac, 0xc8, 0x01, 0x61])));
+        assert_eq!((arguments.src_port, arguments.dst_port), (60000, 61000));
+        assert_eq!(arguments.job.interval, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        for (arguments, complaint) in [
+            ("lab --interval 5", "\"5\" is not a time"),
+            ("lab --interval=-5ms", "\"-5ms\" is not a time"),
+            ("lab --count 0", "0 is not in 1.."),
+            ("lab --max-loss 101", "\"101\" is not a share"),
+            ("run --dst-addr 1.2.3", "invalid IP address"),
+            ("run --dst-addr 192.0.2.1 --dst-mac 1:2", "\"1:2\" is not a MAC address"),
+            ("run", "--dst-addr <ADDR>"),
+        ] {
+            let error = Cli::try_parse_from(format!("afprobe {arguments}").split_whitespace()).unwrap_err();
+            assert!(error.to_string().contains(complaint), "{error}");
+            assert_eq!(error.exit_code(), i32::from(crate::CANNOT));
+        }
+        assert_eq!(parse_duration("50ms"), Ok(Duration::from_millis(50)));
+        assert_eq!(parse_percent("0.5%"), Ok(0.5));
+    }
+}

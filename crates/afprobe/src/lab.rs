@@ -1,0 +1,129 @@
+//! Two hosts on one machine, joined by a virtual cable, with the names and addresses of the Go package's example.
+
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
+use fast_afpacket::{Interface, MacAddr};
+
+use crate::cli::{Format, LabArguments};
+use crate::engine::{self, Host, Verdict};
+use crate::frame::Path;
+use crate::namespace::{NetworkNamespace, become_root_of_a_user_namespace, can_make_network_namespaces};
+use crate::netlink::{LinkSpec, Netlink};
+
+/// A host of the lab. The Vagrant machines of the Go package have the same names, addresses and interface.
+struct LabHost {
+    name: &'static str,
+    mac: MacAddr,
+    ipv4: &'static str,
+    ipv6: &'static str,
+    /// As EUI-64 would make it of the MAC address.
+    link_local: &'static str,
+}
+
+const HOSTS: [LabHost; 2] = [
+    LabHost {
+        name: "fast-afpacket-101",
+        mac: MacAddr::new([0x02, 0x42, 0xac, 0xc8, 0x01, 0x61]),
+        ipv4: "192.168.56.101",
+        ipv6: "fde4:8dba:82e1::c1",
+        link_local: "fe80::42:acff:fec8:161",
+    },
+    LabHost {
+        name: "fast-afpacket-102",
+        mac: MacAddr::new([0x02, 0x42, 0xac, 0xc8, 0x01, 0x62]),
+        ipv4: "192.168.56.102",
+        ipv6: "fde4:8dba:82e1::c2",
+        link_local: "fe80::42:acff:fec8:162",
+    },
+];
+
+const INTERFACE: &str = "eth1";
+const SRC_PORT: u16 = 60000;
+const DST_PORT: u16 = 61000;
+
+/// Makes the hosts, runs the job on them, and leaves nothing behind: the namespaces have no names and end with the
+/// process, however it ends.
+pub(crate) fn run(arguments: &LabArguments) -> Result<Verdict> {
+    if !can_make_network_namespaces()? {
+        become_root_of_a_user_namespace()?;
+    }
+    let namespaces = [NetworkNamespace::create()?, NetworkNamespace::create()?];
+    connect(&namespaces)?;
+    let [first, second] = &HOSTS;
+    let [first_namespace, second_namespace] = &namespaces;
+    let hosts = vec![
+        open(first, second, first_namespace, arguments.ipv6)?,
+        open(second, first, second_namespace, arguments.ipv6)?,
+    ];
+    if arguments.job.format == Format::Human {
+        for (host, namespace) in HOSTS.iter().zip(&namespaces) {
+            eprintln!("{}: nsenter {}", host.name, nsenter_arguments(namespace));
+        }
+    }
+    engine::run(hosts, &arguments.job)
+}
+
+/// How another process, tcpdump for one, gets into the namespace while this one lives.
+fn nsenter_arguments(namespace: &NetworkNamespace) -> String {
+    let pid = std::process::id();
+    let net = namespace.path();
+    format!("--preserve-credentials --user --target {pid} --net={} tcpdump -ni {INTERFACE}", net.display())
+}
+
+/// Lays the cable between the two namespaces and gives both ends their addresses.
+fn connect(namespaces: &[NetworkNamespace; 2]) -> Result<()> {
+    let [near, far] = &HOSTS;
+    let [near_namespace, far_namespace] = namespaces;
+    let link = |host: &LabHost| LinkSpec { name: INTERFACE, mac: host.mac.octets() };
+    inside(near_namespace, || Netlink::open()?.create_veth(&link(near), &link(far), far_namespace.as_fd()))?;
+    for (host, namespace) in HOSTS.iter().zip(namespaces) {
+        inside(namespace, || {
+            let mut netlink = Netlink::open()?;
+            let index = netlink.interface_index(INTERFACE)?;
+            for (address, prefix_len) in [(host.ipv4, 24), (host.ipv6, 64), (host.link_local, 64)] {
+                netlink.add_address(index, address.parse()?, prefix_len)?;
+            }
+            for name in ["lo", INTERFACE] {
+                let index = netlink.interface_index(name)?;
+                netlink.set_up(index)?;
+            }
+            Ok(())
+        })?;
+    }
+    // The kernel notices a carrier up to a second late; asking for the link makes it look at once.
+    for namespace in namespaces {
+        inside(namespace, || Netlink::open()?.interface_index(INTERFACE).map(drop))?;
+    }
+    Ok(())
+}
+
+fn open(host: &LabHost, peer: &LabHost, namespace: &NetworkNamespace, ipv6: bool) -> Result<Host> {
+    let address = |host: &LabHost| -> Result<IpAddr> { Ok(if ipv6 { host.ipv6 } else { host.ipv4 }.parse()?) };
+    let path = Path {
+        src_mac: host.mac,
+        dst_mac: peer.mac,
+        src_addr: address(host)?,
+        dst_addr: address(peer)?,
+        src_port: SRC_PORT,
+        dst_port: DST_PORT,
+    };
+    inside(namespace, || {
+        let interface = Interface::by_name(INTERFACE)?;
+        Host::open(host.name.to_owned(), &interface, path)
+    })
+    .with_context(|| format!("cannot make {}", host.name))
+}
+
+/// Runs `work` on a thread of its own inside the namespace. Sockets opened there stay there.
+fn inside<T: Send>(namespace: &NetworkNamespace, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            namespace.enter()?;
+            work()
+        });
+        thread.join().map_err(|_| anyhow!("a thread of this program has panicked"))?
+    })
+}

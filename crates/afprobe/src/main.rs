@@ -1,0 +1,46 @@
+//! `afprobe`: hosts probe each other over AF_PACKET sockets and show every timestamp of every probe.
+
+mod cli;
+mod engine;
+mod frame;
+mod lab;
+mod namespace;
+mod neighbor;
+mod netlink;
+mod plan;
+mod probe;
+mod receiver;
+mod report;
+mod resolve_frames;
+mod sender;
+mod session;
+mod sink;
+mod stats;
+mod wire;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+use engine::Verdict;
+
+/// The job could not be done: bad arguments, or a host that cannot do it.
+const CANNOT: u8 = 2;
+/// More probes were lost than allowed.
+const LOST: u8 = 1;
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Lab(arguments) => lab::run(&arguments),
+        Command::Run(arguments) => plan::run(&arguments),
+    };
+    match done {
+        Ok(Verdict::Fine) => ExitCode::SUCCESS,
+        Ok(Verdict::TooMuchLost) => ExitCode::from(LOST),
+        Err(error) => {
+            eprintln!("afprobe: {error:#}");
+            ExitCode::from(CANNOT)
+        }
+    }
+}

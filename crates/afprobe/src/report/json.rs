@@ -1,0 +1,102 @@
+//! One JSON object a line. Keys are stable and documented in OUTPUT.md; what is absent is null.
+
+use std::io::{self, Write};
+
+use fast_afpacket::Stats;
+use serde_json::{Value, json};
+
+use super::Report;
+use crate::probe::{Rx, Tx};
+use crate::session::Summary;
+use crate::stats::Figures;
+
+pub(crate) struct Json<W>(W);
+
+impl<W: Write> Json<W> {
+    pub(crate) fn new(out: W) -> Self {
+        Self(out)
+    }
+
+    fn line(&mut self, object: &Value) -> io::Result<()> {
+        writeln!(self.0, "{object}")
+    }
+}
+
+impl<W: Write> Report for Json<W> {
+    fn tx(&mut self, host: &str, tx: &Tx) -> io::Result<()> {
+        self.line(&json!({
+            "event": "tx",
+            "host": host,
+            "probe": tx.probe,
+            "userspace_ns": tx.userspace.as_nanos(),
+            "scheduled_ns": tx.scheduled.map(|stamp| stamp.as_nanos()),
+            "software_ns": tx.software.map(|stamp| stamp.as_nanos()),
+            "hardware_ns": tx.hardware.map(|stamp| stamp.as_nanos()),
+            "outcome": tx.outcome.name(),
+        }))
+    }
+
+    fn rx(&mut self, host: &str, rx: &Rx) -> io::Result<()> {
+        self.line(&json!({
+            "event": "rx",
+            "host": host,
+            "probe": rx.probe,
+            "software_ns": rx.software.map(|stamp| stamp.as_nanos()),
+            "hardware_ns": rx.hardware.map(|stamp| stamp.as_nanos()),
+            "userspace_ns": rx.userspace.as_nanos(),
+            "delay_ns": rx.delay_nanos(),
+        }))
+    }
+
+    fn stats(&mut self, host: &str, stats: &Stats, foreign: u64) -> io::Result<()> {
+        self.line(&json!({
+            "event": "stats",
+            "host": host,
+            "packets": stats.received,
+            "drops": stats.dropped,
+            "queue_freezes": stats.freezes,
+            "foreign": foreign,
+        }))
+    }
+
+    fn summary(&mut self, host: &str, summary: &Summary) -> io::Result<()> {
+        self.line(&json!({
+            "event": "summary",
+            "host": host,
+            "sent": summary.sent,
+            "stamped": summary.stamped,
+            "missing": summary.missing,
+            "refused": summary.refused,
+            "received": summary.received,
+            "lost": summary.lost,
+            "duplicates": summary.duplicates,
+            "foreign": summary.foreign,
+            "one_way_ns": summary.one_way.map(|Figures { min, p50, p99, max }| {
+                json!({ "min": min, "p50": p50, "p99": p99, "max": max })
+            }),
+        }))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::Format;
+    use crate::report::tests::print;
+
+    #[test]
+    fn lines_as_documented() {
+        let expected = r#"{"event":"tx","host":"a","probe":13,"userspace_ns":1652138202507650000,"scheduled_ns":1652138202507653000,"software_ns":1652138202507654453,"hardware_ns":null,"outcome":"stamped"}
+{"event":"tx","host":"a","probe":13,"userspace_ns":1652138202507650000,"scheduled_ns":null,"software_ns":null,"hardware_ns":null,"outcome":"missing"}
+{"event":"rx","host":"b","probe":33,"software_ns":1652138202855011458,"hardware_ns":37000000001,"userspace_ns":1652138202855435254,"delay_ns":423796}
+{"event":"rx","host":"b","probe":33,"software_ns":null,"hardware_ns":null,"userspace_ns":1652138202855435254,"delay_ns":null}
+{"event":"stats","host":"a","packets":0,"drops":0,"queue_freezes":0,"foreign":4}
+{"event":"summary","host":"a","sent":20,"stamped":19,"missing":1,"refused":0,"received":18,"lost":2,"duplicates":3,"foreign":4,"one_way_ns":{"min":280,"p50":311,"p99":1000,"max":20500}}
+{"event":"summary","host":"b","sent":20,"stamped":19,"missing":1,"refused":0,"received":18,"lost":2,"duplicates":3,"foreign":4,"one_way_ns":null}
+"#;
+        assert_eq!(print(Format::Json), expected);
+    }
+}

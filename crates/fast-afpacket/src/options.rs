@@ -1,0 +1,327 @@
+//! All that is decided before a socket is bound, and the order in which it is applied.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::addr::{EtherType, MacAddr};
+use crate::error::{Context, Error, Step};
+use crate::filter::Filter;
+use crate::interface::Interface;
+use crate::socket::{PacketSocket, Parts};
+use crate::stamping::{self, Stamping};
+use crate::sys::{self, abi, sockopt};
+use crate::timestamp::Timestamping;
+
+/// What a [`PacketSocket`] is to be: made with [`PacketSocket::options`], used up by [`Options::bind`].
+///
+/// The kernel is told in this order: `socket(2)` with protocol 0, so that nothing arrives yet; timestamps, metadata,
+/// buffers; the filter; then `bind(2)` with protocol and interface in one call. No frame that the filter refuses and
+/// none of another interface is ever delivered.
+///
+/// ```no_run
+/// use fast_afpacket::{EtherType, Filter, Interface, PacketSocket};
+///
+/// let socket = PacketSocket::options()
+///     .protocol(EtherType::IPV4)
+///     .filter(&Filter::udp_dst(61000).filter())
+///     .dual(true)
+///     .bind(&Interface::by_name("eth1")?)?;
+/// # Ok::<(), fast_afpacket::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "options do nothing until `bind` is called"]
+#[doc(alias("Config", "Listen"))]
+pub struct Options {
+    protocol: EtherType,
+    cooked: bool,
+    dual: bool,
+    timestamping: Timestamping,
+    tx_payload: bool,
+    count_keys: bool,
+    filter: Option<Filter>,
+    ignore_outgoing: Option<bool>,
+    promiscuous: bool,
+    all_multicast: bool,
+    multicast: Vec<MacAddr>,
+    receive_buffer: Option<usize>,
+    send_buffer: Option<usize>,
+    priority: Option<u32>,
+    mark: Option<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            protocol: EtherType::ALL,
+            cooked: false,
+            dual: false,
+            timestamping: Timestamping::default(),
+            tx_payload: false,
+            count_keys: false,
+            filter: None,
+            ignore_outgoing: None,
+            promiscuous: false,
+            all_multicast: false,
+            multicast: Vec::new(),
+            receive_buffer: None,
+            send_buffer: None,
+            priority: None,
+            mark: None,
+        }
+    }
+}
+
+impl Options {
+    /// Receive frames of this type only. Default: [`EtherType::ALL`].
+    ///
+    /// A socket for one type sees incoming frames only, after bridges and the like took theirs, and never the VLAN tag
+    /// that the kernel took out. One for all types sees what the wire sees, in both directions.
+    #[doc(alias("sll_protocol", "socketProtocol"))]
+    pub fn protocol(mut self, protocol: EtherType) -> Self {
+        self.protocol = protocol;
+        self
+    }
+
+    /// Leave the link-layer header to the kernel: `SOCK_DGRAM`. Default: no, frames are whole (`SOCK_RAW`).
+    ///
+    /// A cooked socket receives what follows the header and sends with
+    /// [`send_to`](PacketSocket::send_to), whose address says destination and EtherType.
+    #[doc(alias("SOCK_DGRAM", "SOCK_RAW", "socketType"))]
+    pub fn cooked(mut self, cooked: bool) -> Self {
+        self.cooked = cooked;
+        self
+    }
+
+    /// Send through a second socket, which receives nothing. Default: no.
+    ///
+    /// The kernel keeps unread TX stamps and unread frames of one socket in one budget: with a second socket neither
+    /// takes room from the other. All methods use the right one. Recommended wherever frames are both received
+    /// and sent with a key.
+    #[doc(alias = "DualConn")]
+    pub fn dual(mut self, dual: bool) -> Self {
+        self.dual = dual;
+        self
+    }
+
+    /// Which timestamps to ask for. Default: all but [`Timestamping::TX_HARDWARE`].
+    #[doc(alias = "SO_TIMESTAMPING")]
+    pub fn timestamping(mut self, timestamping: Timestamping) -> Self {
+        self.timestamping = timestamping;
+        self
+    }
+
+    /// Return the sent frame with each of its TX stamps. Default: no.
+    ///
+    /// The frame then comes with its link-layer header, also on a cooked socket, and takes room in the receive
+    /// buffer. Where `net.core.tstamp_allow_data` is 0, a process without `CAP_NET_RAW` in the initial user namespace
+    /// gets no stamps at all this way.
+    #[doc(alias = "SOF_TIMESTAMPING_OPT_TSONLY")]
+    pub fn tx_payload(mut self, tx_payload: bool) -> Self {
+        self.tx_payload = tx_payload;
+        self
+    }
+
+    /// Count sent frames to match their stamps, even where the kernel takes the caller's keys. Default: no.
+    ///
+    /// This is what happens by itself before Linux 6.13; it is an option to compare the two and to test the older way.
+    #[doc(alias = "SCM_TS_OPT_ID")]
+    pub fn count_keys(mut self, count_keys: bool) -> Self {
+        self.count_keys = count_keys;
+        self
+    }
+
+    /// Receive only what this filter lets in. It is in force before the first frame can arrive.
+    #[doc(alias("SO_ATTACH_FILTER", "SetBPF"))]
+    pub fn filter(mut self, filter: &Filter) -> Self {
+        self.filter = Some(filter.clone());
+        self
+    }
+
+    /// Do not receive what this host sends. Default: yes with [`dual`](Self::dual), no otherwise.
+    ///
+    /// A socket never receives what it sent itself. The second socket of dual mode is another one to the kernel: without
+    /// this option, a dual socket for [`EtherType::ALL`] receives its own frames.
+    ///
+    /// # Kernel
+    ///
+    /// Linux 4.20. Sockets for one protocol never see outgoing frames.
+    #[doc(alias = "PACKET_IGNORE_OUTGOING")]
+    pub fn ignore_outgoing(mut self, ignore_outgoing: bool) -> Self {
+        self.ignore_outgoing = Some(ignore_outgoing);
+        self
+    }
+
+    /// Receive frames for other hosts too, by a membership that ends with the socket. Default: no.
+    #[doc(alias = "PACKET_MR_PROMISC")]
+    pub fn promiscuous(mut self, promiscuous: bool) -> Self {
+        self.promiscuous = promiscuous;
+        self
+    }
+
+    /// Receive all multicast frames, by a membership that ends with the socket. Default: no.
+    #[doc(alias = "PACKET_MR_ALLMULTI")]
+    pub fn all_multicast(mut self, all_multicast: bool) -> Self {
+        self.all_multicast = all_multicast;
+        self
+    }
+
+    /// Receive frames for this multicast address, by a membership that ends with the socket. May be called repeatedly.
+    #[doc(alias = "PACKET_MR_MULTICAST")]
+    pub fn multicast(mut self, group: MacAddr) -> Self {
+        self.multicast.push(group);
+        self
+    }
+
+    /// Room for received frames and for unread TX stamps, in bytes of kernel memory; in dual mode for each of the two.
+    ///
+    /// A frame of 60 bytes takes about 800. Default: `net.core.rmem_default`, as a rule 212,992 bytes: 256 small frames,
+    /// 93 of full size, 255 TX stamps. With `CAP_NET_ADMIN` in the initial user namespace any size is granted, otherwise
+    /// up to `net.core.rmem_max`; [`Granted::receive_buffer`] says how much it was.
+    #[doc(alias("SO_RCVBUF", "SO_RCVBUFFORCE"))]
+    pub fn receive_buffer(mut self, bytes: usize) -> Self {
+        self.receive_buffer = Some(bytes);
+        self
+    }
+
+    /// Room for frames that wait to be sent, in bytes of kernel memory. Limits as for
+    /// [`receive_buffer`](Self::receive_buffer), with `net.core.wmem_max`.
+    #[doc(alias("SO_SNDBUF", "SO_SNDBUFFORCE"))]
+    pub fn send_buffer(mut self, bytes: usize) -> Self {
+        self.send_buffer = Some(bytes);
+        self
+    }
+
+    /// The priority of sent frames, by which queueing disciplines order them: 0 to 6 for everybody.
+    #[doc(alias = "SO_PRIORITY")]
+    pub fn priority(mut self, priority: u32) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// The mark of sent frames, for traffic control.
+    #[doc(alias = "SO_MARK")]
+    pub fn mark(mut self, mark: u32) -> Self {
+        self.mark = Some(mark);
+        self
+    }
+
+    /// Opens the socket on this interface.
+    ///
+    /// An interface that is down is no error here: the first `recv` says `ENETDOWN`, and once the interface is up the
+    /// socket works.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] that names the step: `EPERM` at [`Step::Open`] if `CAP_NET_RAW` is missing, `ENODEV` at
+    /// [`Step::Bind`] if the interface is gone, and so on.
+    #[doc(alias = "Listen")]
+    pub fn bind(self, interface: &Interface) -> Result<PacketSocket, Error> {
+        let name = &*interface.name();
+        if let Some(group) = self.multicast.iter().find(|group| !group.is_multicast()) {
+            return Err(Error::invalid(name, format!("{group} is not a multicast address")));
+        }
+        let rx = self.open(name)?;
+        let tx = self.dual.then(|| self.open(name)).transpose()?;
+        if let Some(tx) = &tx {
+            // Protocol 0: it receives nothing, and the kernel finds each frame's own protocol when it sends.
+            self.bind_to(tx, EtherType::new(0), interface)?;
+            stamping::ask(rx.as_fd(), self.timestamping.intersection(Timestamping::RX), false)
+                .during(Step::Timestamping, name)?;
+        }
+        let sending = tx.as_ref().unwrap_or(&rx).as_fd();
+        let sending_stamps = match &tx {
+            Some(_) => self.timestamping.intersection(Timestamping::TX),
+            None => self.timestamping,
+        };
+        let stamping = Stamping::set_up(sending, sending_stamps, self.tx_payload, self.count_keys)
+            .during(Step::Timestamping, name)?;
+        sockopt::set_packet(rx.as_fd(), libc::PACKET_AUXDATA, 1).during(Step::Auxdata, name)?;
+        if self.ignore_outgoing.unwrap_or(self.dual) {
+            sockopt::set_packet(rx.as_fd(), libc::PACKET_IGNORE_OUTGOING, 1).during(Step::IgnoreOutgoing, name)?;
+        }
+        if let Some(filter) = &self.filter {
+            sockopt::attach_filter(rx.as_fd(), &filter.to_raw()).during(Step::Filter, name)?;
+        }
+        let granted = Granted {
+            timestamping: self.timestamping,
+            own_keys: stamping.has_own_keys(),
+            receive_buffer: buffer_size(rx.as_fd(), libc::SO_RCVBUF).during(Step::ReceiveBuffer, name)?,
+            send_buffer: buffer_size(sending, libc::SO_SNDBUF).during(Step::SendBuffer, name)?,
+        };
+        self.bind_to(&rx, self.protocol, interface)?;
+        let parts = Parts {
+            rx,
+            tx,
+            interface: interface.clone(),
+            protocol: self.protocol,
+            cooked: self.cooked,
+            stamping,
+            granted,
+        };
+        let socket = PacketSocket::from_parts(parts);
+        if self.promiscuous {
+            socket.set_promiscuous(true)?;
+        }
+        if self.all_multicast {
+            socket.set_all_multicast(true)?;
+        }
+        for group in self.multicast {
+            socket.join_multicast(group)?;
+        }
+        Ok(socket)
+    }
+
+    /// A socket with all that both halves of a dual one need.
+    fn open(&self, name: &str) -> Result<OwnedFd, Error> {
+        let kind = if self.cooked { libc::SOCK_DGRAM } else { libc::SOCK_RAW };
+        let fd = sys::packet_socket(kind).during(Step::Open, name)?;
+        let socket = fd.as_fd();
+        if let Some(bytes) = self.receive_buffer {
+            set_buffer(socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, bytes).during(Step::ReceiveBuffer, name)?;
+        }
+        if let Some(bytes) = self.send_buffer {
+            set_buffer(socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, bytes).during(Step::SendBuffer, name)?;
+        }
+        if let Some(priority) = self.priority {
+            sockopt::set_socket(socket, libc::SO_PRIORITY, priority.cast_signed()).during(Step::Priority, name)?;
+        }
+        if let Some(mark) = self.mark {
+            sockopt::set_socket(socket, libc::SO_MARK, mark.cast_signed()).during(Step::Mark, name)?;
+        }
+        Ok(fd)
+    }
+
+    fn bind_to(&self, socket: &OwnedFd, protocol: EtherType, interface: &Interface) -> Result<(), Error> {
+        let address = abi::link_address(protocol.value(), interface.index().cast_signed());
+        sys::bind(socket.as_fd(), &address).during(Step::Bind, &interface.name())
+    }
+}
+
+/// What the kernel agreed to when a socket was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Granted {
+    /// The stamps that the kernel agreed to report. Whether the NIC takes hardware stamps is its own setting: it has
+    /// to be configured to.
+    pub timestamping: Timestamping,
+    /// Whether the kernel carries the caller's keys (`SCM_TS_OPT_ID`, Linux 6.13). Otherwise this library matches
+    /// stamps to keys by the kernel's count of frames.
+    #[doc(alias = "SCM_TS_OPT_ID")]
+    pub own_keys: bool,
+    /// Bytes for received frames and unread TX stamps, in the unit of [`Options::receive_buffer`].
+    pub receive_buffer: usize,
+    /// Bytes for frames that wait to be sent.
+    pub send_buffer: usize,
+}
+
+/// Sets a buffer's size beyond the system's limit if this process may, within it otherwise.
+fn set_buffer(socket: BorrowedFd<'_>, force: i32, plain: i32, bytes: usize) -> std::io::Result<()> {
+    // The kernel doubles the value, in an int.
+    let bytes = i32::try_from(bytes).unwrap_or(i32::MAX).min(i32::MAX / 2);
+    sockopt::set_socket(socket, force, bytes).or_else(|_| sockopt::set_socket(socket, plain, bytes))
+}
+
+/// The size in the unit in which it was asked for: the kernel doubles it, to have room for its own bookkeeping.
+fn buffer_size(socket: BorrowedFd<'_>, option: i32) -> std::io::Result<usize> {
+    let doubled = sockopt::socket_option(socket, option)?;
+    Ok(usize::try_from(doubled).unwrap_or(0) / 2)
+}

@@ -1,0 +1,287 @@
+//! How a socket asks for stamps, and how it reads those of sent frames.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Mutex, PoisonError};
+
+use crate::sys::cmsg::{Encoder, Messages, space};
+use crate::sys::{self, abi, sockopt};
+use crate::timestamp::{ControlError, Timestamping, Timestamps, TxKey, TxStage};
+use crate::tx_keys::{KeyLedger, Refusal};
+
+/// The control messages of a keyed send: which stamps, and the key.
+pub(crate) type KeyedControl = Encoder<{ 2 * space(4) }>;
+
+/// What a sending socket needs to know about the stamps of its frames.
+pub(crate) struct Stamping {
+    /// `SO_TIMESTAMPING` of the sending socket.
+    socket_flags: u32,
+    /// The `SOF_TIMESTAMPING_TX_` flags of a keyed frame. The socket itself has none: other frames ask for no stamp.
+    frame_flags: u32,
+    keys: Keys,
+}
+
+enum Keys {
+    /// No stamps of sent frames were asked for.
+    None,
+    /// The kernel takes the caller's.
+    Own,
+    /// The kernel counts.
+    Counted(Mutex<KeyLedger>),
+}
+
+impl Stamping {
+    /// Asks for the stamps `wanted` on the sending socket, whose error queue they will come from.
+    pub(crate) fn set_up(
+        socket: BorrowedFd<'_>,
+        wanted: Timestamping,
+        payload: bool,
+        count_keys: bool,
+    ) -> io::Result<Self> {
+        let socket_flags = ask(socket, wanted, payload)?;
+        let frame_flags = [
+            (Timestamping::TX_SCHEDULED, libc::SOF_TIMESTAMPING_TX_SCHED),
+            (Timestamping::TX_SOFTWARE, libc::SOF_TIMESTAMPING_TX_SOFTWARE),
+            (Timestamping::TX_HARDWARE, libc::SOF_TIMESTAMPING_TX_HARDWARE),
+        ];
+        let frame_flags = flags_of(wanted, &frame_flags);
+        let keys = if frame_flags == 0 {
+            Keys::None
+        } else if !count_keys && kernel_takes_keys() {
+            Keys::Own
+        } else {
+            Keys::Counted(Mutex::new(KeyLedger::new()))
+        };
+        Ok(Self { socket_flags, frame_flags, keys })
+    }
+
+    pub(crate) const fn gives_tx_stamps(&self) -> bool {
+        !matches!(self.keys, Keys::None)
+    }
+
+    pub(crate) const fn has_own_keys(&self) -> bool {
+        matches!(self.keys, Keys::Own)
+    }
+
+    /// Sends a frame that asks for stamps: `send` is called once, with the control messages to pass.
+    #[inline]
+    pub(crate) fn send(
+        &self,
+        socket: BorrowedFd<'_>,
+        key: TxKey,
+        send: impl FnOnce(&[u8]) -> io::Result<usize>,
+        refusal: impl FnOnce(&io::Error) -> Refusal,
+    ) -> io::Result<usize> {
+        let control = KeyedControl::new().push(libc::SOL_SOCKET, abi::SO_TIMESTAMPING, self.frame_flags);
+        let ledger = match &self.keys {
+            Keys::Own => {
+                let control = control.push(libc::SOL_SOCKET, abi::SCM_TS_OPT_ID, key.value());
+                return send(control.as_bytes());
+            }
+            Keys::Counted(ledger) => ledger,
+            Keys::None => return Err(not_asked_for()),
+        };
+        // The lock is held over the system call: the order of keys must be that of the kernel's numbers. The call does
+        // not block.
+        let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        if ledger.is_in_doubt() {
+            // The count begins at 0 when the option goes from off to on.
+            sockopt::set_timestamping(socket, self.socket_flags & !libc::SOF_TIMESTAMPING_OPT_ID)?;
+            sockopt::set_timestamping(socket, self.socket_flags)?;
+            ledger.restarted();
+        }
+        let result = send(control.as_bytes());
+        match &result {
+            Ok(_) => ledger.sent(key),
+            Err(error) => ledger.refused(key, refusal(error)),
+        }
+        result
+    }
+
+    /// The key that a stamp with the kernel's `number` belongs to, if that is beyond doubt.
+    #[inline]
+    pub(crate) fn key_of(&self, stamp: &Stamp) -> Option<TxKey> {
+        match &self.keys {
+            Keys::None => None,
+            Keys::Own => Some(TxKey::new(stamp.number)),
+            Keys::Counted(ledger) => {
+                let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+                ledger.key_of(stamp.number, self.is_last(stamp))
+            }
+        }
+    }
+
+    /// Whether no further stamp is expected behind this one: hardware stamps come after software ones, those after
+    /// scheduler ones.
+    fn is_last(&self, stamp: &Stamp) -> bool {
+        if self.frame_flags & libc::SOF_TIMESTAMPING_TX_HARDWARE != 0 {
+            stamp.timestamps.hardware.is_some()
+        } else if self.frame_flags & libc::SOF_TIMESTAMPING_TX_SOFTWARE != 0 {
+            stamp.stage == TxStage::Sent
+        } else {
+            true
+        }
+    }
+}
+
+/// The error of a call that cannot succeed on a socket without TX stamps.
+#[cold]
+pub(crate) fn not_asked_for() -> io::Error {
+    let why = "no TX timestamps were asked for when this socket was opened (Options::timestamping)";
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}
+
+/// The error for `MSG_CTRUNC`: somebody has switched on more control messages than there is room for.
+#[cold]
+pub(crate) fn control_was_cut() -> io::Error {
+    ControlError::Truncated.into()
+}
+
+/// One message of the error queue.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    /// The caller's key or the kernel's count.
+    pub(crate) number: u32,
+    pub(crate) stage: TxStage,
+    pub(crate) timestamps: Timestamps,
+}
+
+impl Stamp {
+    /// Reads a control buffer of the error queue; `None` if it is about something else than a stamp.
+    #[inline]
+    pub(crate) fn parse(control: &[u8]) -> Result<Option<Self>, ControlError> {
+        let mut timestamps = Timestamps::NONE;
+        let mut about = None;
+        for message in Messages::new(control) {
+            let message = message?;
+            if message.level == libc::SOL_PACKET && message.kind == libc::PACKET_TX_TIMESTAMP {
+                about = Some(read_extended_error(message.data).ok_or(ControlError::Truncated)?);
+            } else if let Some(found) = Timestamps::from_message(&message)? {
+                timestamps = found;
+            }
+        }
+        Ok(match about {
+            Some((abi::SO_EE_ORIGIN_TIMESTAMPING, info, number)) => {
+                Some(Self { number, stage: TxStage::from_raw(info), timestamps })
+            }
+            _ => None,
+        })
+    }
+}
+
+/// `struct sock_extended_err`: errno u32, origin, type, code, pad u8, info u32, data u32. Gives origin, info, data.
+#[inline]
+fn read_extended_error(data: &[u8]) -> Option<(u8, u32, u32)> {
+    let [_, _, _, _, origin, _, _, _, i0, i1, i2, i3, d0, d1, d2, d3] = *<&[u8; 16]>::try_from(data).ok()?;
+    let (info, data) = ([i0, i1, i2, i3], [d0, d1, d2, d3]);
+    Some((origin, u32::from_ne_bytes(info), u32::from_ne_bytes(data)))
+}
+
+/// Sets `SO_TIMESTAMPING` on a socket and gives the flags that it took. An older kernel refuses flags that it does not
+/// know; those that it can do without are left out then.
+pub(crate) fn ask(socket: BorrowedFd<'_>, wanted: Timestamping, payload: bool) -> io::Result<u32> {
+    let reports = [
+        (Timestamping::RX_SOFTWARE, libc::SOF_TIMESTAMPING_RX_SOFTWARE),
+        (Timestamping::RX_HARDWARE, libc::SOF_TIMESTAMPING_RX_HARDWARE),
+        (Timestamping::RX_HARDWARE | Timestamping::TX_HARDWARE, libc::SOF_TIMESTAMPING_RAW_HARDWARE),
+        (
+            Timestamping::RX_SOFTWARE | Timestamping::TX_SOFTWARE | Timestamping::TX_SCHEDULED,
+            libc::SOF_TIMESTAMPING_SOFTWARE,
+        ),
+        (Timestamping::TX, libc::SOF_TIMESTAMPING_OPT_ID | libc::SOF_TIMESTAMPING_OPT_TX_SWHW),
+        (Timestamping::all(), libc::SOF_TIMESTAMPING_OPT_RX_FILTER),
+    ];
+    let mut flags = flags_of(wanted, &reports);
+    if wanted.intersects(Timestamping::TX) && !payload {
+        flags |= libc::SOF_TIMESTAMPING_OPT_TSONLY;
+    }
+    if flags == 0 {
+        return Ok(0);
+    }
+    // Linux 6.12 and 4.13.
+    let dispensable = [
+        0,
+        libc::SOF_TIMESTAMPING_OPT_RX_FILTER,
+        libc::SOF_TIMESTAMPING_OPT_RX_FILTER | libc::SOF_TIMESTAMPING_OPT_TX_SWHW,
+    ];
+    let mut refused = io::Error::from_raw_os_error(libc::EINVAL);
+    for without in dispensable {
+        match sockopt::set_timestamping(socket, flags & !without) {
+            Ok(()) => return Ok(flags & !without),
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refused)
+}
+
+/// The flags of all entries that have something of what is wanted.
+fn flags_of(wanted: Timestamping, table: &[(Timestamping, u32)]) -> u32 {
+    let entries = table.iter().filter(|(stamps, _)| wanted.intersects(*stamps));
+    entries.fold(0, |flags, (_, flag)| flags | flag)
+}
+
+/// Whether the kernel knows `SCM_TS_OPT_ID`, without sending anything.
+///
+/// A UDP socket that may not broadcast is asked to: the control messages are checked first and an unknown one is
+/// `EINVAL`; otherwise the send fails later, for want of permission (`EACCES`) or of a route (`ENETUNREACH`).
+fn kernel_takes_keys() -> bool {
+    let probe = || {
+        let socket = sys::udp_socket()?;
+        sockopt::set_timestamping(socket.as_fd(), libc::SOF_TIMESTAMPING_OPT_ID)?;
+        let control = Encoder::<{ space(4) }>::new().push(libc::SOL_SOCKET, abi::SCM_TS_OPT_ID, 0);
+        sys::send_forbidden_broadcast(socket.as_fd(), control.as_bytes())
+    };
+    match probe() {
+        Ok(()) => true,
+        Err(error) => matches!(error.raw_os_error(), Some(libc::EACCES | libc::ENETUNREACH)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::cmsg::CmsgBytes;
+    use crate::timestamp::SystemStamp;
+
+    fn report(origin: u8, info: u32, number: u32) -> CmsgBytes {
+        let mut times = Vec::new();
+        for word in [7_i64, 8, 0, 0, 0, 0] {
+            times.extend(word.to_ne_bytes());
+        }
+        let mut error = 42_u32.to_ne_bytes().to_vec();
+        error.extend([origin, 0, 0, 0]);
+        error.extend(info.to_ne_bytes());
+        error.extend(number.to_ne_bytes());
+        let mut control = CmsgBytes::default();
+        control.push(libc::SOL_SOCKET, abi::SO_TIMESTAMPING_NEW, &times);
+        control.push(libc::SOL_PACKET, libc::PACKET_TX_TIMESTAMP, &error);
+        control
+    }
+
+    #[test]
+    fn a_stamp_has_number_stage_and_time() {
+        let stamp = Stamp::parse(&report(4, 1, 0xffff_fff0).0).unwrap().unwrap();
+        assert_eq!(stamp.number, 0xffff_fff0);
+        assert_eq!(stamp.stage, TxStage::Scheduled);
+        assert_eq!(stamp.timestamps.software, Some(SystemStamp::from_nanos(7_000_000_008)));
+        let stages = [TxStage::Sent, TxStage::Scheduled, TxStage::Acknowledged, TxStage::Completed, TxStage::Other(4)];
+        for (info, stage) in (0..).zip(stages) {
+            assert_eq!(Stamp::parse(&report(4, info, 0).0).unwrap().unwrap().stage, stage);
+        }
+    }
+
+    /// With SO_TXTIME the same queue reports missed launch times, origin 6.
+    #[test]
+    fn other_origins_are_no_stamps() {
+        assert_eq!(Stamp::parse(&report(6, 1, 3).0), Ok(None));
+        assert_eq!(Stamp::parse(&[]), Ok(None));
+    }
+
+    #[test]
+    fn a_cut_report_is_refused() {
+        let mut control = CmsgBytes::default();
+        control.push(libc::SOL_PACKET, libc::PACKET_TX_TIMESTAMP, &[0; 10]);
+        assert_eq!(Stamp::parse(&control.0), Err(ControlError::Truncated));
+    }
+}

@@ -1,0 +1,108 @@
+//! Counts of what a socket received, lost and could not stamp.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::sys::sockopt;
+
+/// What happened on a socket, in frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+#[doc(alias("tpacket_stats", "PACKET_STATISTICS"))]
+pub struct Stats {
+    /// Frames that the filter let in and that found room: readable, read or discarded. Unlike `tp_packets` of the
+    /// kernel this does not include those that were dropped.
+    pub received: u64,
+    /// Frames that the filter let in and for which there was no room.
+    pub dropped: u64,
+    /// How often a receive ring was full and stopped. Always 0 without a ring.
+    #[doc(alias = "FreezeQueueCount")]
+    pub freezes: u64,
+    /// Frames that were read and had no stamp although stamps were asked for. Some are expected right after opening.
+    pub unstamped: u64,
+    /// Frames that were read into a buffer too small for them.
+    pub truncated: u64,
+    /// Frames that were received before the filter was changed and thrown away for that reason.
+    pub discarded: u64,
+    /// TX stamps that could not be attributed to a key beyond doubt and were thrown away. 0 where the kernel
+    /// takes the caller's keys.
+    pub unattributed: u64,
+}
+
+impl Stats {
+    /// What came on top of `earlier`.
+    #[must_use]
+    pub const fn since(self, earlier: &Self) -> Self {
+        Self {
+            received: self.received.wrapping_sub(earlier.received),
+            dropped: self.dropped.wrapping_sub(earlier.dropped),
+            freezes: self.freezes.wrapping_sub(earlier.freezes),
+            unstamped: self.unstamped.wrapping_sub(earlier.unstamped),
+            truncated: self.truncated.wrapping_sub(earlier.truncated),
+            discarded: self.discarded.wrapping_sub(earlier.discarded),
+            unattributed: self.unattributed.wrapping_sub(earlier.unattributed),
+        }
+    }
+}
+
+/// Sums up the kernel's counts, which it resets at each reading, and our own.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) unstamped: Counter,
+    pub(crate) truncated: Counter,
+    pub(crate) discarded: Counter,
+    pub(crate) unattributed: Counter,
+    totals: Mutex<Totals>,
+}
+
+#[derive(Default)]
+struct Totals {
+    /// What the kernel said so far.
+    kernel: Stats,
+    /// What [`Counters::take`] gave last.
+    taken: Stats,
+}
+
+impl Counters {
+    pub(crate) fn read(&self, socket: BorrowedFd<'_>) -> io::Result<Stats> {
+        self.update(socket, |_, now| now)
+    }
+
+    pub(crate) fn take(&self, socket: BorrowedFd<'_>) -> io::Result<Stats> {
+        self.update(socket, |taken, now| now.since(&std::mem::replace(taken, now)))
+    }
+
+    /// The kernel is asked under the lock: of two threads that ask at once, neither takes the other's counts away.
+    fn update(&self, socket: BorrowedFd<'_>, answer: impl FnOnce(&mut Stats, Stats) -> Stats) -> io::Result<Stats> {
+        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        let Totals { kernel, taken } = &mut *totals;
+        let [packets, drops, freezes] = sockopt::take_statistics(socket)?;
+        kernel.received += u64::from(packets.wrapping_sub(drops));
+        kernel.dropped += u64::from(drops);
+        kernel.freezes += u64::from(freezes);
+        let now = Stats {
+            unstamped: self.unstamped.get(),
+            truncated: self.truncated.get(),
+            discarded: self.discarded.get(),
+            unattributed: self.unattributed.get(),
+            ..*kernel
+        };
+        Ok(answer(taken, now))
+    }
+}
+
+/// A count that any thread adds to and that orders nothing.
+#[derive(Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,75 @@
+//! Numbers and layouts of the kernel's interface that libc lacks, or gives in a form that we cannot use.
+//!
+//! Each layout stands beside an assertion of its size, so that a wrong one does not build.
+
+use std::mem::size_of;
+
+// linux/net_tstamp.h and asm-generic/socket.h, for control messages that libc 0.2 does not name.
+
+/// Control message of `sendmsg(2)`: the caller's own id for the TX stamps of this frame, a u32. Linux 6.13.
+pub(crate) const SCM_TS_OPT_ID: libc::c_int = 81;
+
+/// The option with 64-bit time on 32-bit machines, and the type of the message that carries it. Linux 5.1.
+pub(crate) const SO_TIMESTAMPING_NEW: libc::c_int = 65;
+
+/// What this library sets: the 64-bit form everywhere. On 64-bit machines both forms are alike and the old one is
+/// known to older kernels.
+pub(crate) const SO_TIMESTAMPING: libc::c_int =
+    if cfg!(target_pointer_width = "64") { libc::SO_TIMESTAMPING } else { SO_TIMESTAMPING_NEW };
+
+// linux/errqueue.h: `ee_origin` and `ee_info` of a TX stamp.
+
+/// `ee_origin`: the error-queue message is a timestamp.
+pub(crate) const SO_EE_ORIGIN_TIMESTAMPING: u8 = 4;
+/// `ee_info`: passed to the driver or, with a hardware stamp, sent by the NIC.
+pub(crate) const SCM_TSTAMP_SND: u32 = 0;
+/// `ee_info`: entered the queueing discipline.
+pub(crate) const SCM_TSTAMP_SCHED: u32 = 1;
+/// `ee_info`: acknowledged by the peer (TCP only).
+pub(crate) const SCM_TSTAMP_ACK: u32 = 2;
+/// `ee_info`: completed by the device. Linux 6.15.
+pub(crate) const SCM_TSTAMP_COMPLETION: u32 = 3;
+
+/// The length of `sockaddr_ll` as the kernel reads and writes it.
+pub(crate) const SOCKADDR_LL_LEN: libc::socklen_t = 20;
+const _: () = assert!(size_of::<libc::sockaddr_ll>() == 20);
+
+/// The alignment of control messages, `CMSG_ALIGN` of the kernel: that of a long.
+pub(crate) const CMSG_ALIGN: usize = size_of::<usize>();
+/// The length of `struct cmsghdr` as the kernel knows it: a size and two ints.
+pub(crate) const CMSG_HEADER_LEN: usize = size_of::<usize>() + 8;
+const _: () = assert!(CMSG_HEADER_LEN == size_of::<libc::cmsghdr>());
+
+// Layouts that the control-message parser reads by offset, checked against libc's.
+const _: () = assert!(size_of::<libc::tpacket_auxdata>() == 20);
+const _: () = assert!(size_of::<libc::sock_extended_err>() == 16);
+const _: () = assert!(size_of::<libc::packet_mreq>() == 16);
+const _: () = assert!(size_of::<libc::sock_filter>() == 8);
+
+/// `struct ifreq`: a name and a union of 24 bytes (16 on 32-bit machines), of which an int or an address is read.
+#[repr(C)]
+pub(crate) struct InterfaceRequest {
+    pub(crate) name: [u8; libc::IFNAMSIZ],
+    pub(crate) value: RequestValue,
+}
+
+/// The union of `struct ifreq`, as bytes with the alignment of the pointer that it may hold.
+#[repr(C, align(8))]
+pub(crate) struct RequestValue(pub(crate) [u8; 24]);
+
+const _: () = assert!(size_of::<InterfaceRequest>() == 40);
+
+/// A `sockaddr_ll` without an address: all that `bind(2)` reads, and the base of one to send to.
+/// The protocol is taken in host order and stored in network order, here and nowhere else.
+pub(crate) const fn link_address(protocol: u16, index: libc::c_int) -> libc::sockaddr_ll {
+    libc::sockaddr_ll {
+        sll_family: 17, // AF_PACKET, which libc has as an int
+        sll_protocol: protocol.to_be(),
+        sll_ifindex: index,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    }
+}
+const _: () = assert!(libc::AF_PACKET == 17);

@@ -1,0 +1,206 @@
+//! System calls: the only `unsafe` of this crate. It knows bytes and file descriptors, nothing of frames.
+//!
+//! Every function takes a borrowed descriptor and gives an owned result. `EINTR` is handled here: no caller sees it.
+//! All waiting is done in [`wait`](crate::wait), so every transfer here carries `MSG_DONTWAIT`.
+#![expect(unsafe_code, reason = "the one place for it; every block says why it is sound")]
+
+pub(crate) mod abi;
+pub(crate) mod cmsg;
+pub(crate) mod ioctl;
+pub(crate) mod poll;
+pub(crate) mod sockopt;
+
+use std::ffi::c_int;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+use abi::SOCKADDR_LL_LEN;
+use cmsg::ControlBuffer;
+
+/// The size of a type as socket calls want it.
+#[expect(clippy::cast_possible_truncation, reason = "the types that are passed have a few dozen bytes")]
+const fn len_of<T>() -> libc::socklen_t {
+    size_of::<T>() as libc::socklen_t
+}
+
+/// Turns the return value of a system call that fails with -1 into a result.
+#[inline]
+fn check(result: c_int) -> io::Result<c_int> {
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        value => Ok(value),
+    }
+}
+
+/// Like [`check`], for calls that return a length.
+#[inline]
+fn check_len(result: isize) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// Repeats a call that a signal interrupted before it did anything.
+#[inline]
+fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+            result => return result,
+        }
+    }
+}
+
+/// Takes ownership of a descriptor that a system call has just returned.
+fn owned(fd: c_int) -> OwnedFd {
+    // SAFETY: every caller passes the result of a call that made a new descriptor, which nobody else knows yet.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// `socket(AF_PACKET, kind, 0)`. Protocol 0: nothing can arrive before the socket is bound with one.
+pub(crate) fn packet_socket(kind: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    let fd = unsafe { libc::socket(libc::AF_PACKET, kind | libc::SOCK_CLOEXEC, 0) };
+    check(fd).map(owned)
+}
+
+/// A socket for interface ioctls, which any family will do: `AF_UNIX` is there on every system and needs no right.
+pub(crate) fn ioctl_socket() -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    let fd = unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    check(fd).map(owned)
+}
+
+/// A UDP socket, for [`send_forbidden_broadcast`] alone.
+pub(crate) fn udp_socket() -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    check(fd).map(owned)
+}
+
+/// Asks a UDP socket to send an empty datagram to 255.255.255.255 with these control messages. The kernel sends
+/// nothing, since the socket has no `SO_BROADCAST`; what it says tells whether it understood the control messages.
+pub(crate) fn send_forbidden_broadcast(fd: BorrowedFd<'_>, control: &[u8]) -> io::Result<()> {
+    let mut address = libc::sockaddr_in {
+        sin_family: libc::sa_family_t::try_from(libc::AF_INET).unwrap_or_default(),
+        sin_port: 9_u16.to_be(),
+        sin_addr: libc::in_addr { s_addr: libc::INADDR_BROADCAST.to_be() },
+        sin_zero: [0; 8],
+    };
+    let address_pointer: *mut libc::sockaddr_in = &mut address;
+    let mut vector = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+    let mut header = message_header(&mut vector);
+    header.msg_name = address_pointer.cast();
+    header.msg_namelen = len_of::<libc::sockaddr_in>();
+    header.msg_control = control.as_ptr().cast_mut().cast();
+    header.msg_controllen = control.len() as _;
+    // SAFETY: the header points to live memory with its true lengths, and the call only reads it.
+    check_len(unsafe { libc::sendmsg(fd.as_raw_fd(), &header, libc::MSG_DONTWAIT) }).map(drop)
+}
+
+pub(crate) fn bind(fd: BorrowedFd<'_>, address: &libc::sockaddr_ll) -> io::Result<()> {
+    let address: *const libc::sockaddr_ll = address;
+    // SAFETY: the pointer comes from a reference that outlives the call, and the length is that of its type.
+    let result = unsafe { libc::bind(fd.as_raw_fd(), address.cast(), SOCKADDR_LL_LEN) };
+    check(result).map(drop)
+}
+
+/// `getsockname(2)`. The kernel writes only as many bytes of the address as the link's addresses have.
+pub(crate) fn local_address(fd: BorrowedFd<'_>) -> io::Result<libc::sockaddr_ll> {
+    let mut address = abi::link_address(0, 0);
+    let pointer: *mut libc::sockaddr_ll = &mut address;
+    let mut len = SOCKADDR_LL_LEN;
+    // SAFETY: the kernel writes at most `len` bytes, the size of what the pointer points to.
+    let result = unsafe { libc::getsockname(fd.as_raw_fd(), pointer.cast(), &mut len) };
+    check(result)?;
+    Ok(address)
+}
+
+/// What `recvmsg(2)` says beside the data.
+pub(crate) struct Received {
+    /// Bytes of data; with `MSG_TRUNC` asked for, of the whole datagram, also where the buffer was shorter.
+    pub(crate) len: usize,
+    /// `msg_flags`: `MSG_TRUNC`, `MSG_CTRUNC`, `MSG_ERRQUEUE`.
+    pub(crate) flags: c_int,
+    /// Bytes of control messages.
+    pub(crate) control_len: usize,
+}
+
+/// One `recvmsg(2)` with `MSG_DONTWAIT` and `flags`. A packet socket refuses all other flags than `MSG_PEEK`,
+/// `MSG_TRUNC` and `MSG_ERRQUEUE` with `EINVAL`.
+#[inline]
+pub(crate) fn receive<const N: usize>(
+    fd: BorrowedFd<'_>,
+    data: &mut [u8],
+    address: &mut libc::sockaddr_ll,
+    control: &mut ControlBuffer<N>,
+    flags: c_int,
+) -> io::Result<Received> {
+    let mut vector = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: data.len() };
+    let address: *mut libc::sockaddr_ll = address;
+    let mut header = message_header(&mut vector);
+    header.msg_name = address.cast();
+    header.msg_namelen = SOCKADDR_LL_LEN;
+    header.msg_control = control.0.as_mut_ptr().cast();
+    // The type of this field differs between C libraries.
+    header.msg_controllen = N as _;
+    let len = retry(|| {
+        // SAFETY: the header points to the vector, the address and the control buffer, with their true lengths; all
+        // are exclusively borrowed or owned by this function for the duration of the call.
+        check_len(unsafe { libc::recvmsg(fd.as_raw_fd(), &mut header, flags | libc::MSG_DONTWAIT) })
+    })?;
+    Ok(Received { len, flags: header.msg_flags, control_len: header.msg_controllen as _ })
+}
+
+/// One `sendto(2)` with `MSG_DONTWAIT`. Without an address the frame goes where the socket is bound.
+#[inline]
+pub(crate) fn send(fd: BorrowedFd<'_>, data: &[u8], address: Option<&libc::sockaddr_ll>) -> io::Result<usize> {
+    let (address, len) = address_parts(address);
+    retry(|| {
+        // SAFETY: `data` is borrowed for the call; the address is null or points to a live `sockaddr_ll` of that length.
+        check_len(unsafe {
+            libc::sendto(fd.as_raw_fd(), data.as_ptr().cast(), data.len(), libc::MSG_DONTWAIT, address.cast(), len)
+        })
+    })
+}
+
+/// One `sendmsg(2)` with `MSG_DONTWAIT` and control messages.
+#[inline]
+pub(crate) fn send_with_control(
+    fd: BorrowedFd<'_>,
+    data: &[u8],
+    address: Option<&libc::sockaddr_ll>,
+    control: &[u8],
+) -> io::Result<usize> {
+    let mut vector = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
+    let (address, address_len) = address_parts(address);
+    let mut header = message_header(&mut vector);
+    header.msg_name = address.cast_mut().cast();
+    header.msg_namelen = address_len;
+    header.msg_control = control.as_ptr().cast_mut().cast();
+    header.msg_controllen = control.len() as _;
+    retry(|| {
+        // SAFETY: the header points to live memory with its true lengths; sendmsg reads it and writes nothing, so the
+        // pointers made from shared references are not written through.
+        check_len(unsafe { libc::sendmsg(fd.as_raw_fd(), &header, libc::MSG_DONTWAIT) })
+    })
+}
+
+/// A null pointer, not an empty address, says "none": a non-null one of length 0 is `EINVAL`.
+#[inline]
+fn address_parts(address: Option<&libc::sockaddr_ll>) -> (*const libc::sockaddr_ll, libc::socklen_t) {
+    match address {
+        Some(address) => (address, SOCKADDR_LL_LEN),
+        None => (ptr::null(), 0),
+    }
+}
+
+#[inline]
+fn message_header(vector: &mut libc::iovec) -> libc::msghdr {
+    let header = MaybeUninit::<libc::msghdr>::zeroed();
+    // SAFETY: `msghdr` holds integers and pointers, for which zero is a value. Some C libraries give it private padding.
+    let mut header = unsafe { header.assume_init() };
+    header.msg_iov = vector;
+    header.msg_iovlen = 1;
+    header
+}

@@ -1,0 +1,115 @@
+//! Socket options, each as a function with the types that the kernel wants.
+
+use std::ffi::c_int;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::{abi, check, len_of};
+
+/// `setsockopt(2)` with any value. Not public within the crate: the functions below fix which type goes with which
+/// option.
+fn set<T: Copy>(fd: BorrowedFd<'_>, level: c_int, option: c_int, value: &T) -> io::Result<()> {
+    let pointer: *const T = value;
+    let len = len_of::<T>();
+    // SAFETY: the pointer comes from a live reference and the length is that of its type. The options that hold
+    // pointers themselves have functions of their own that keep what they point to alive.
+    let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, pointer.cast(), len) };
+    check(result).map(drop)
+}
+
+/// `getsockopt(2)` into `N` words; gives how many bytes the kernel wrote.
+fn get<const N: usize>(fd: BorrowedFd<'_>, level: c_int, option: c_int, value: &mut [u32; N]) -> io::Result<usize> {
+    let mut len = len_of::<[u32; N]>();
+    let pointer = value.as_mut_ptr();
+    // SAFETY: the kernel writes at most `len` bytes, the size of the exclusively borrowed array; every bit pattern is a
+    // valid u32.
+    let result = unsafe { libc::getsockopt(fd.as_raw_fd(), level, option, pointer.cast(), &mut len) };
+    check(result)?;
+    Ok(len as usize)
+}
+
+/// Sets an option of `SOL_SOCKET` that is an int.
+pub(crate) fn set_socket(fd: BorrowedFd<'_>, option: c_int, value: c_int) -> io::Result<()> {
+    set(fd, libc::SOL_SOCKET, option, &value)
+}
+
+/// Sets an option of `SOL_PACKET` that is an int.
+pub(crate) fn set_packet(fd: BorrowedFd<'_>, option: c_int, value: c_int) -> io::Result<()> {
+    set(fd, libc::SOL_PACKET, option, &value)
+}
+
+/// Reads an option of `SOL_SOCKET` that is an int.
+pub(crate) fn socket_option(fd: BorrowedFd<'_>, option: c_int) -> io::Result<c_int> {
+    let mut value = [0];
+    get(fd, libc::SOL_SOCKET, option, &mut value)?;
+    Ok(value[0].cast_signed())
+}
+
+/// Takes the pending error of the socket (`SO_ERROR`), which the kernel reports only once.
+pub(crate) fn take_error(fd: BorrowedFd<'_>) -> io::Result<Option<io::Error>> {
+    let errno = socket_option(fd, libc::SO_ERROR)?;
+    Ok((errno != 0).then(|| io::Error::from_raw_os_error(errno)))
+}
+
+/// `SO_TIMESTAMPING` flags.
+pub(crate) fn set_timestamping(fd: BorrowedFd<'_>, flags: u32) -> io::Result<()> {
+    set(fd, libc::SOL_SOCKET, abi::SO_TIMESTAMPING, &flags)
+}
+
+/// Packets (with those that were dropped), drops and freezes since the last call: reading resets the kernel's counts.
+pub(crate) fn take_statistics(fd: BorrowedFd<'_>) -> io::Result<[u32; 3]> {
+    // Two words without a version 3 ring, three with one.
+    let mut words = [0; 3];
+    get(fd, libc::SOL_PACKET, libc::PACKET_STATISTICS, &mut words)?;
+    Ok(words)
+}
+
+/// Attaches a classic BPF program. The kernel copies it.
+pub(crate) fn attach_filter(fd: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
+    let len = u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    let pointer: *const libc::sock_fprog = &program;
+    let size = len_of::<libc::sock_fprog>();
+    // SAFETY: the pointer is to a live local that holds pointer and length of a slice which is borrowed for the call;
+    // the kernel reads it and writes nothing.
+    let result =
+        unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, pointer.cast(), size) };
+    check(result).map(drop)
+}
+
+/// Removes the filter, of either kind. Without one: `ENOENT`.
+pub(crate) fn detach_filter(fd: BorrowedFd<'_>) -> io::Result<()> {
+    set_socket(fd, libc::SO_DETACH_FILTER, 0)
+}
+
+/// Attaches an eBPF program of type `BPF_PROG_TYPE_SOCKET_FILTER`. The kernel keeps it when its descriptor is closed.
+pub(crate) fn attach_bpf(fd: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    set_socket(fd, libc::SO_ATTACH_BPF, program.as_raw_fd())
+}
+
+/// A membership of interface `index`: promiscuous mode, all multicast, or a multicast address.
+pub(crate) fn membership(fd: BorrowedFd<'_>, add: bool, index: c_int, kind: c_int, mac: [u8; 6]) -> io::Result<()> {
+    let option = if add { libc::PACKET_ADD_MEMBERSHIP } else { libc::PACKET_DROP_MEMBERSHIP };
+    let [a, b, c, d, e, f] = mac;
+    let request = libc::packet_mreq {
+        mr_ifindex: index,
+        mr_type: u16::try_from(kind).unwrap_or(u16::MAX),
+        mr_alen: 6,
+        mr_address: [a, b, c, d, e, f, 0, 0],
+    };
+    set(fd, libc::SOL_PACKET, option, &request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_program_that_is_too_long_is_refused_not_cut() {
+        let socket = super::super::ioctl_socket().unwrap();
+        let ret = libc::sock_filter { code: 6, jt: 0, jf: 0, k: 0 };
+        let error = attach_filter(socket.as_fd(), &vec![ret; 65_537]).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+    }
+}

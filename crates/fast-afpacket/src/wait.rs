@@ -1,0 +1,237 @@
+//! Waiting with a deadline, and being woken: one [`Wait`] for each thing that a socket can be waited for.
+//!
+//! A call tries first and waits only when the kernel has nothing for it. While it waits it holds a slot with an event
+//! of its own, so whoever changes a deadline, closes the socket or learns that the interface is gone wakes every
+//! waiting call, each for certain: a shared event would be cleared by the first to wake before the second looks.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::sys::poll::{Edges, Event, PollFd, poll};
+
+/// The three waits of a socket and what ends all of them.
+#[derive(Default)]
+pub(crate) struct Waits {
+    pub(crate) receive: Wait,
+    pub(crate) send: Wait,
+    pub(crate) tx_stamp: Wait,
+    nonblocking: AtomicBool,
+    closed: AtomicBool,
+    gone: AtomicBool,
+    link_watched: AtomicBool,
+}
+
+/// How often a wait looks whether an interface that went down is gone for good. The kernel does not say so: its one
+/// report was for going down.
+const LINK_WATCH_INTERVAL: Duration = Duration::from_millis(50);
+
+impl Waits {
+    pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
+        self.nonblocking.store(nonblocking, Ordering::SeqCst);
+        self.wake_all();
+    }
+
+    /// Ends every waiting call, and every later one.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.wake_all();
+    }
+
+    /// The interface was removed: nothing can be waited for any more.
+    pub(crate) fn set_gone(&self) {
+        self.gone.store(true, Ordering::SeqCst);
+        self.wake_all();
+    }
+
+    /// Makes waits end now and then so that the caller can look after the link, or no longer.
+    pub(crate) fn watch_link(&self, watched: bool) {
+        self.link_watched.store(watched, Ordering::SeqCst);
+        if watched {
+            self.wake_all();
+        }
+    }
+
+    pub(crate) fn is_link_watched(&self) -> bool {
+        self.link_watched.load(Ordering::SeqCst)
+    }
+
+    /// Refuses a call on a closed socket.
+    #[inline]
+    pub(crate) fn check_open(&self) -> io::Result<()> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(io::Error::from_raw_os_error(libc::ECONNABORTED));
+        }
+        Ok(())
+    }
+
+    /// The reason why nobody may wait now, if there is one.
+    fn check_may_wait(&self) -> io::Result<()> {
+        self.check_open()?;
+        if self.gone.load(Ordering::SeqCst) {
+            return Err(io::Error::from_raw_os_error(libc::ENODEV));
+        }
+        Ok(())
+    }
+
+    fn wake_all(&self) {
+        for wait in [&self.receive, &self.send, &self.tx_stamp] {
+            wait.lock().wake();
+        }
+    }
+}
+
+/// Calls that wait for one thing: a frame, room to send, a TX stamp.
+#[derive(Default)]
+pub(crate) struct Wait(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    deadline: Option<Instant>,
+    /// The interface went down and no call of this kind has said so yet.
+    link_down: Option<Owed>,
+    waiting: Vec<Arc<Slot>>,
+    idle: Vec<Arc<Slot>>,
+}
+
+/// What one waiting call needs. Kept for the next one: a wait in steady state makes no descriptor and no allocation.
+struct Slot {
+    event: Event,
+    edges: Option<Edges>,
+}
+
+/// Who is still to be told that the interface went down.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owed {
+    /// The next call that finds nothing, whenever it comes.
+    AnyCall,
+    /// A call that waits at this moment, if there is one.
+    WaitingCall,
+}
+
+impl State {
+    fn wake(&self) {
+        for slot in &self.waiting {
+            slot.event.set();
+        }
+    }
+}
+
+impl Wait {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that runs under this lock leaves the state half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets when calls give up. One that waits already goes by the new deadline at once.
+    pub(crate) fn set_deadline(&self, deadline: Option<Instant>) {
+        let mut state = self.lock();
+        state.deadline = deadline;
+        state.wake();
+    }
+
+    /// Another path has consumed the kernel's one report that the interface is down: one call of this kind will say so.
+    pub(crate) fn owe_link_down(&self, owed: Owed) {
+        let mut state = self.lock();
+        if owed == Owed::AnyCall || !state.waiting.is_empty() {
+            state.link_down = Some(owed);
+            state.wake();
+        }
+    }
+
+    /// Begins a wait. The slot is held until the value is dropped, also between polls, so that no wake is missed.
+    #[cold]
+    pub(crate) fn begin<'a>(&'a self, all: &'a Waits, target: Target<'a>) -> io::Result<Waiting<'a>> {
+        let idle = self.lock().idle.pop();
+        let slot = match idle {
+            Some(slot) => slot,
+            None => Arc::new(Slot {
+                event: Event::new()?,
+                edges: target.edge_triggered.then(|| Edges::of(target.fd, target.events)).transpose()?,
+            }),
+        };
+        self.lock().waiting.push(Arc::clone(&slot));
+        Ok(Waiting { wait: self, all, target, slot })
+    }
+}
+
+/// What a call waits for.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) fd: BorrowedFd<'a>,
+    /// `POLLIN`, `POLLOUT`, or 0 for the error condition alone.
+    pub(crate) events: i16,
+    /// Whether the error condition may stay set for a reason that this call does not care for.
+    pub(crate) edge_triggered: bool,
+    /// A second socket whose error condition counts.
+    pub(crate) errors_of: Option<BorrowedFd<'a>>,
+}
+
+/// A call that waits.
+pub(crate) struct Waiting<'a> {
+    wait: &'a Wait,
+    all: &'a Waits,
+    target: Target<'a>,
+    slot: Arc<Slot>,
+}
+
+impl Waiting<'_> {
+    /// Waits until the target may be ready. Returns early now and then: the caller tries again.
+    ///
+    /// # Errors
+    ///
+    /// `ECONNABORTED` closed, `ENODEV` interface removed, `ENETDOWN` interface went down, `EAGAIN` non-blocking,
+    /// `ETIMEDOUT` deadline passed.
+    pub(crate) fn park(&self) -> io::Result<()> {
+        self.all.check_may_wait()?;
+        let timeout = {
+            let mut state = self.wait.lock();
+            if state.link_down.take().is_some() {
+                return Err(io::Error::from_raw_os_error(libc::ENETDOWN));
+            }
+            if self.all.nonblocking.load(Ordering::SeqCst) {
+                return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+            }
+            match state.deadline.map(|deadline| deadline.checked_duration_since(Instant::now())) {
+                Some(None) => return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT)),
+                Some(left) => left,
+                None => None,
+            }
+        };
+        let look_again = self.all.is_link_watched().then_some(LINK_WATCH_INTERVAL);
+        let timeout = [timeout, look_again].into_iter().flatten().min();
+        let Target { fd, events, .. } = self.target;
+        let socket = match &self.slot.edges {
+            Some(edges) => PollFd::new(edges.as_fd(), libc::POLLIN),
+            None => PollFd::new(fd, events),
+        };
+        let other = self.target.errors_of.map_or(PollFd::none(), |fd| PollFd::new(fd, 0));
+        let mut fds = [socket, PollFd::new(self.slot.event.as_fd(), libc::POLLIN), other];
+        poll(&mut fds, timeout)?;
+        let [socket, event, _] = fds;
+        if event.is_ready() {
+            self.slot.event.clear();
+        }
+        match &self.slot.edges {
+            Some(edges) if socket.is_ready() => edges.take(),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.wait.lock();
+        if let Some(at) = state.waiting.iter().position(|slot| Arc::ptr_eq(slot, &self.slot)) {
+            let slot = state.waiting.swap_remove(at);
+            // A wake that came too late for this call must not be taken for one of the next.
+            slot.event.clear();
+            state.idle.push(slot);
+        }
+        if state.waiting.is_empty() && state.link_down == Some(Owed::WaitingCall) {
+            state.link_down = None;
+        }
+    }
+}
