@@ -18,10 +18,13 @@ use crate::report::{self, Report};
 use crate::sender::{self, Schedule};
 use crate::session::{End, OneWay, Session, Summary};
 use crate::sink::Sink;
+use crate::warm_up;
 
 const STATS_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the loop that prints waits at most before it looks at the time.
 const TICK: Duration = Duration::from_millis(20);
+/// Whoever interrupts the job wants to see the summary.
+const LINGER_AFTER_STOP: Duration = Duration::from_millis(200);
 /// Events that may wait to be printed. When they are that many, probing waits for the printing.
 const BACKLOG: usize = 4096;
 /// Probes come from the source port and this many above it, as the Go example has it.
@@ -45,58 +48,57 @@ pub(crate) struct Host {
 impl Host {
     /// Opens a host's sockets in the network namespace of the calling thread.
     pub(crate) fn open(name: String, interface: &Interface, path: Path) -> Result<Self> {
-        let last_port = path.src_port.saturating_add(SOURCE_PORTS);
-        let filter =
-            Filter::udp_dst(path.dst_port).source_ports(path.src_port..=last_port).address(path.src_addr).filter();
-        let socket =
-            PacketSocket::options().dual(true).timestamping(Timestamping::all()).filter(&filter).bind(interface)?;
-        Ok(Self { name, socket, frame: ProbeFrame::new(&path)?, _sink: Sink::open(path.src_addr, path.dst_port)? })
+        let source_ports = path.src_port..=path.src_port.saturating_add(SOURCE_PORTS);
+        let filter = Filter::udp_dst(path.dst_port).source_ports(source_ports).address(path.src_addr).filter();
+        let options = PacketSocket::options().dual(true).timestamping(Timestamping::all()).filter(&filter);
+        let socket = options.bind(interface)?;
+        let sink = Sink::open(path.src_addr, path.dst_port)?;
+        warm_up::wait_for_stamping();
+        Ok(Self { name, socket, frame: ProbeFrame::new(&path)?, _sink: sink })
     }
 }
 
 /// Runs a job to its end: the schedule's, or a signal's.
 ///
 /// With two hosts each is the other's peer, and both share a clock.
-pub(crate) fn run(hosts: Vec<Host>, job: &JobArguments) -> Result<Verdict> {
+pub(crate) fn run(hosts: &[Host], job: &JobArguments) -> Result<Verdict> {
     let stop = Arc::new(AtomicBool::new(false));
     let signalled = Arc::clone(&stop);
     ctrlc::set_handler(move || signalled.store(true, Ordering::SeqCst)).context("cannot catch signals")?;
     let schedule = Schedule { interval: job.interval, count: job.count, duration: job.duration };
-    let report = report::new(job.format, io::stdout().lock());
     let (events, inbox) = sync_channel(BACKLOG);
-    let (mut workers, mut frames): (Vec<_>, Vec<_>) = (Vec::new(), Vec::new());
-    for host in hosts {
-        frames.push(host.frame);
-        workers.push(Worker { name: host.name, socket: host.socket, _sink: host._sink });
-    }
     thread::scope(|scope| {
         let mut threads = Vec::new();
-        for ((index, worker), mut frame) in workers.iter().enumerate().zip(frames) {
-            let (socket, stop, schedule) = (&worker.socket, &*stop, &schedule);
-            let tell = teller(index, &events);
+        for (index, host) in hosts.iter().enumerate() {
+            let (socket, stop, schedule) = (&host.socket, &*stop, &schedule);
+            let (mut frame, tell) = (host.frame.clone(), teller(index, &events));
             threads.push(scope.spawn(move || {
                 let result = sender::run(socket, &mut frame, schedule, stop, |tx| tell(Event::Tx(tx)));
                 tell(Event::SenderDone);
-                result
+                stop_unless_ok(result, stop)
             }));
             let tell = teller(index, &events);
-            threads.push(scope.spawn(move || receiver::run(socket, tell)));
+            threads.push(scope.spawn(move || stop_unless_ok(receiver::run(socket, tell), stop)));
         }
         drop(events);
-        let outcome = Job::new(&workers, report).run(&inbox, &stop, job);
-        // Whoever still waits to tell of an event is let go.
+        let report = report::new(job.format, io::stdout().lock());
+        let verdict = Job::new(hosts, report).run(&inbox, &stop, job);
+        // Whoever still waits, to tell of an event or for a frame, is let go.
         drop(inbox);
         stop.store(true, Ordering::SeqCst);
-        workers.iter().for_each(|worker| worker.socket.close());
+        hosts.iter().for_each(|host| host.socket.close());
         for thread in threads {
             let result = thread.join().map_err(|_| anyhow!("a thread of this program has panicked"))?;
-            // A sender that was interrupted by `close` has nothing to complain of.
-            if outcome.is_ok() {
-                result.or_else(|error| if was_closed(&error) { Ok(()) } else { Err(error) })?;
-            }
+            // Being interrupted by `close` is nothing to complain of.
+            result.or_else(|error| if was_closed(&error) { Ok(()) } else { Err(error) })?;
         }
-        outcome
+        verdict
     })
+}
+
+/// What one thread cannot do ends the job of all.
+fn stop_unless_ok(result: Result<()>, stop: &AtomicBool) -> Result<()> {
+    result.inspect_err(|_| stop.store(true, Ordering::SeqCst))
 }
 
 fn was_closed(error: &anyhow::Error) -> bool {
@@ -112,15 +114,9 @@ fn teller(index: usize, events: &SyncSender<(usize, Event)>) -> impl Fn(Event) +
     }
 }
 
-struct Worker {
-    name: String,
-    socket: PacketSocket,
-    _sink: Sink,
-}
-
 /// The side of the job that prints and counts.
 struct Job<'a> {
-    workers: &'a [Worker],
+    hosts: &'a [Host],
     sessions: Vec<Session>,
     /// The way to each host from its peer, where there are two that share a clock.
     ways: Vec<OneWay>,
@@ -128,11 +124,11 @@ struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    fn new(workers: &'a [Worker], report: Box<dyn Report + 'a>) -> Self {
-        let ways = if workers.len() == 2 { workers.len() } else { 0 };
+    fn new(hosts: &'a [Host], report: Box<dyn Report + 'a>) -> Self {
+        let ways = if hosts.len() == 2 { hosts.len() } else { 0 };
         Self {
-            workers,
-            sessions: workers.iter().map(|_| Session::default()).collect(),
+            hosts,
+            sessions: hosts.iter().map(|_| Session::default()).collect(),
             ways: (0..ways).map(|_| OneWay::new()).collect(),
             report,
         }
@@ -148,7 +144,7 @@ impl<'a> Job<'a> {
 
     /// Prints and counts until all senders are done and what was under way has arrived.
     fn listen(&mut self, inbox: &Receiver<(usize, Event)>, stop: &AtomicBool, linger: Duration) -> io::Result<()> {
-        let mut sending = self.workers.len();
+        let mut sending = self.hosts.len();
         let mut next_stats = Instant::now() + STATS_INTERVAL;
         let mut end = None;
         let mut stopping = false;
@@ -164,13 +160,14 @@ impl<'a> Job<'a> {
             if !stopping && stop.load(Ordering::SeqCst) {
                 stopping = true;
                 // Senders look at `stop` when their wait for stamps ends.
-                self.workers.iter().for_each(|worker| worker.socket.set_tx_deadline(Some(now)));
+                self.hosts.iter().for_each(|host| host.socket.set_tx_deadline(Some(now)));
             }
             if now >= next_stats {
                 next_stats += STATS_INTERVAL;
                 self.print_stats()?;
             }
             if sending == 0 {
+                let linger = if stopping { linger.min(LINGER_AFTER_STOP) } else { linger };
                 let end = *end.get_or_insert(now + linger);
                 if now >= end || self.nothing_is_under_way() {
                     return Ok(());
@@ -180,17 +177,17 @@ impl<'a> Job<'a> {
     }
 
     fn note(&mut self, host: usize, event: &Event) -> io::Result<()> {
-        let (Some(worker), Some(session)) = (self.workers.get(host), self.sessions.get_mut(host)) else {
+        let (Some(Host { name, .. }), Some(session)) = (self.hosts.get(host), self.sessions.get_mut(host)) else {
             return Ok(());
         };
         session.note(event);
         let (stamp, receiver) = match event {
             Event::Tx(tx) => {
-                self.report.tx(&worker.name, tx)?;
+                self.report.tx(name, tx)?;
                 (tx.software.map(|stamp| (tx.probe, End::Sent, stamp)), peer_of(host))
             }
             Event::Rx(rx) => {
-                self.report.rx(&worker.name, rx)?;
+                self.report.rx(name, rx)?;
                 (rx.software.map(|stamp| (rx.probe, End::Received, stamp)), host)
             }
             Event::Foreign | Event::SenderDone => (None, host),
@@ -213,9 +210,9 @@ impl<'a> Job<'a> {
     }
 
     fn print_stats(&mut self) -> io::Result<()> {
-        for (worker, session) in self.workers.iter().zip(&self.sessions) {
-            let stats = worker.socket.stats().map_err(io::Error::from)?;
-            self.report.stats(&worker.name, &stats, session.foreign())?;
+        for (host, session) in self.hosts.iter().zip(&self.sessions) {
+            let stats = host.socket.stats().map_err(io::Error::from)?;
+            self.report.stats(&host.name, &stats, session.foreign())?;
         }
         self.report.flush()
     }
@@ -225,8 +222,8 @@ impl<'a> Job<'a> {
             session.summary(self.sent_by_peer(host), self.ways.get(host).and_then(OneWay::figures))
         };
         let summaries: Vec<Summary> = self.sessions.iter().enumerate().map(summary).collect();
-        for (worker, summary) in self.workers.iter().zip(&summaries) {
-            self.report.summary(&worker.name, summary)?;
+        for (host, summary) in self.hosts.iter().zip(&summaries) {
+            self.report.summary(&host.name, summary)?;
         }
         self.report.flush()?;
         let exceeds = |summary: &Summary| max_loss.is_some_and(|limit| summary.loss_percent() > limit);

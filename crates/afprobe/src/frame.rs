@@ -27,7 +27,7 @@ pub(crate) struct Path {
 }
 
 /// A probe's frame: Ethernet, IPv4 or IPv6, UDP, payload, zeros up to the shortest length.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ProbeFrame {
     bytes: Vec<u8>,
     udp: UdpHeader,

@@ -47,30 +47,31 @@ const DST_PORT: u16 = 61000;
 /// Makes the hosts, runs the job on them, and leaves nothing behind: the namespaces have no names and end with the
 /// process, however it ends.
 pub(crate) fn run(arguments: &LabArguments) -> Result<Verdict> {
-    if !can_make_network_namespaces()? {
+    let is_ordinary_user = !can_make_network_namespaces()?;
+    if is_ordinary_user {
         become_root_of_a_user_namespace()?;
     }
     let namespaces = [NetworkNamespace::create()?, NetworkNamespace::create()?];
     connect(&namespaces)?;
     let [first, second] = &HOSTS;
     let [first_namespace, second_namespace] = &namespaces;
-    let hosts = vec![
-        open(first, second, first_namespace, arguments.ipv6)?,
-        open(second, first, second_namespace, arguments.ipv6)?,
-    ];
+    let hosts =
+        [open(first, second, first_namespace, arguments.ipv6)?, open(second, first, second_namespace, arguments.ipv6)?];
     if arguments.job.format == Format::Human {
         for (host, namespace) in HOSTS.iter().zip(&namespaces) {
-            eprintln!("{}: nsenter {}", host.name, nsenter_arguments(namespace));
+            eprintln!("to look into {}: {}", host.name, way_in(namespace, is_ordinary_user));
         }
     }
-    engine::run(hosts, &arguments.job)
+    engine::run(&hosts, &arguments.job)
 }
 
-/// How another process, tcpdump for one, gets into the namespace while this one lives.
-fn nsenter_arguments(namespace: &NetworkNamespace) -> String {
-    let pid = std::process::id();
-    let net = namespace.path();
-    format!("--preserve-credentials --user --target {pid} --net={} tcpdump -ni {INTERFACE}", net.display())
+/// How another process gets into the namespace while this one lives.
+fn way_in(namespace: &NetworkNamespace, through_user_namespace: bool) -> String {
+    let user = match through_user_namespace {
+        true => format!("--preserve-credentials --user --target {} ", std::process::id()),
+        false => String::new(),
+    };
+    format!("nsenter {user}--net={} tcpdump -ni {INTERFACE}", namespace.path().display())
 }
 
 /// Lays the cable between the two namespaces and gives both ends their addresses.

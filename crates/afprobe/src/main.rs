@@ -16,6 +16,7 @@ mod sender;
 mod session;
 mod sink;
 mod stats;
+mod warm_up;
 mod wire;
 
 use std::process::ExitCode;

@@ -19,7 +19,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Verdict> {
         None => host_name()?,
     };
     let host = Host::open(name, &interface, path)?;
-    engine::run(vec![host], &arguments.job)
+    engine::run(&[host], &arguments.job)
 }
 
 fn host_name() -> Result<String> {
