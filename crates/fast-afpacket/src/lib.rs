@@ -1,4 +1,70 @@
-//! Frames and timestamps.
+//! Link-layer frames over Linux `AF_PACKET` sockets, with every timestamp that the kernel and the NIC give for them, on
+//! the way out and on the way in, each matched to its frame.
+//!
+//! ```text
+//!  send_keyed ─▶ qdisc ─▶ driver ─▶ NIC ─▶ wire        wire ─▶ NIC ─▶ driver ─▶ filter ─▶ recv
+//!           Scheduled   software  hardware                   hardware  software
+//!  recv_tx  ◀──────── error queue ◀──┘
+//! ```
+//!
+//! A sent frame asks for stamps by being sent with a key of the caller's choice; the stamps come back with that key. A
+//! received frame comes with its stamps. A stamp that was not taken is `None`; software and hardware stamps are of two
+//! types, because they are of two clocks.
+//!
+//! ```no_run
+//! use std::time::{Duration, Instant};
+//!
+//! use fast_afpacket::{Interface, PacketSocket, TxKey};
+//!
+//! let interface = Interface::by_name("eth1")?;
+//! let socket = PacketSocket::options().dual(true).bind(&interface)?;
+//!
+//! let mut frame = [0; 60];
+//! frame[..6].copy_from_slice(&[0xff; 6]); // to everybody
+//! frame[6..12].copy_from_slice(&interface.mac()?.unwrap_or_default().octets());
+//! frame[12..14].copy_from_slice(&[0x88, 0xb5]); // IEEE 802 local experimental
+//! socket.send_keyed(&frame, TxKey::new(7))?;
+//!
+//! socket.set_deadline(Some(Instant::now() + Duration::from_secs(1)));
+//! let report = socket.recv_tx(&mut [])?;
+//! println!("frame {} was {:?} at {:?}", report.key.value(), report.stage, report.timestamps.software);
+//!
+//! let mut buf = [0; 2048];
+//! let meta = socket.recv(&mut buf)?;
+//! println!("{} bytes from {} at {:?}", meta.len, meta.from, meta.timestamps.software);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Where to begin
+//!
+//! | to | see |
+//! |---|---|
+//! | find an interface | [`Interface`] |
+//! | decide what a socket is to be, before it is bound | [`Options`] |
+//! | send, receive, wait | [`PacketSocket`] |
+//! | know what came with a frame | [`RxMeta`], [`Timestamps`], [`VlanTag`] |
+//! | know when a frame left | [`PacketSocket::send_keyed`], [`PacketSocket::recv_tx`], [`TxReport`] |
+//! | receive only what is wanted | [`Filter`] |
+//! | know what was lost | [`Stats`] |
+//!
+//! # What it needs
+//!
+//! Linux, and the capability `CAP_NET_RAW` in the user namespace that owns the network namespace: root has it, and so has an
+//! ordinary user inside a user namespace of their own. Everything but hardware stamps works on any interface. What a
+//! kernel lacks is left out or done another way, and [`PacketSocket::granted`] says so.
+//!
+//! | Linux | what for |
+//! |---|---|
+//! | 4.13 | software and hardware stamp of one sent frame |
+//! | 4.20 | [`Options::ignore_outgoing`], dual mode unless that is switched off |
+//! | 6.12 | stamps are reported only to sockets that asked for them; before, this library sorts them out |
+//! | 6.13 | the kernel carries the caller's keys; before, this library matches by the kernel's count of frames |
+//!
+//! # Features
+//!
+//! * `pcap`: `Filter::compile` turns the text of a filter (`udp and dst port 61000`) into a program, through libpcap. Off
+//!   by default: it needs libpcap to build.
+
 #![deny(unsafe_code)]
 
 mod addr;
@@ -24,3 +90,8 @@ pub use options::{Granted, Options};
 pub use socket::PacketSocket;
 pub use stats::Stats;
 pub use timestamp::{ControlError, HardwareStamp, SystemStamp, Timestamping, Timestamps, TxKey, TxReport, TxStage};
+
+/// The examples of the README are compiled with the tests of this crate.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}
