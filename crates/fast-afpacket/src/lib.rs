@@ -79,6 +79,7 @@ mod stats;
 mod sys;
 mod timestamp;
 mod tx_keys;
+mod tx_report;
 mod wait;
 
 pub use addr::{EtherType, MacAddr, PacketAddr, PacketType, ParseMacAddrError};
@@ -89,7 +90,8 @@ pub use meta::{ChecksumState, RestoreError, RxMeta, VlanTag};
 pub use options::{Granted, Options};
 pub use socket::PacketSocket;
 pub use stats::Stats;
-pub use timestamp::{ControlError, HardwareStamp, SystemStamp, Timestamping, Timestamps, TxKey, TxReport, TxStage};
+pub use timestamp::{ControlError, HardwareStamp, SystemStamp, Timestamping, Timestamps};
+pub use tx_report::{TxKey, TxReport, TxStage};
 
 /// The examples of the README are compiled with the tests of this crate.
 #[cfg(doctest)]

@@ -6,8 +6,9 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::sys::cmsg::{Encoder, Messages, space};
 use crate::sys::{self, abi, sockopt};
-use crate::timestamp::{ControlError, Timestamping, Timestamps, TxKey, TxStage};
+use crate::timestamp::{ControlError, Timestamping, Timestamps};
 use crate::tx_keys::{KeyLedger, Refusal};
+use crate::tx_report::{TxKey, TxStage};
 
 /// The control messages of a keyed send: which stamps, and the key.
 pub(crate) type KeyedControl = Encoder<{ 2 * space(4) }>;

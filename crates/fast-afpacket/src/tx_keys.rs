@@ -6,7 +6,7 @@
 //! exactly where the kernel's rules are known. Where a refusal leaves it open whether a number was used, the count
 //! is started anew. A stamp that could belong to two frames belongs to none.
 
-use crate::timestamp::TxKey;
+use crate::tx_report::TxKey;
 
 /// How many of the latest numbers are remembered: more than an error queue of the default size holds, many times over.
 const REMEMBERED: u32 = 1 << 16;

@@ -1,0 +1,107 @@
+//! Receiving frames.
+
+use std::io;
+
+use super::PacketSocket;
+use crate::addr::PacketAddr;
+use crate::meta::{Ancillary, RxMeta};
+use crate::stamping;
+use crate::sys::cmsg::ControlBuffer;
+use crate::sys::{self, abi};
+use crate::timestamp::{Timestamping, Timestamps};
+use crate::wait::{Target, Waiting};
+
+/// Receiving.
+impl PacketSocket {
+    /// Receives a frame into `buf`, with all that the kernel says of it.
+    ///
+    /// One system call when a frame is waiting. `buf` should have room for the MTU and 18 bytes; a frame that does not
+    /// fit is cut and says so ([`RxMeta::is_truncated`]). Cards and virtual links that merge segments deliver frames of up
+    /// to 64 KiB.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` ([`TimedOut`](io::ErrorKind::TimedOut)) when the read deadline has passed, `EAGAIN`
+    /// ([`WouldBlock`](io::ErrorKind::WouldBlock)) when nothing is there and the socket is non-blocking, `ENETDOWN`
+    /// once when the interface goes down, `ENODEV` when it is gone, `ECONNABORTED` after [`close`](Self::close),
+    /// [`InvalidData`](io::ErrorKind::InvalidData) for metadata that cannot be trusted: that frame is lost.
+    #[doc(alias("RecvRxTimestamps", "recvmsg"))]
+    pub fn recv(&self, buf: &mut [u8]) -> io::Result<RxMeta> {
+        let mut address = abi::link_address(0, 0);
+        let mut control = ControlBuffer::<256>::new();
+        let mut waiting = None;
+        loop {
+            self.waits.check_open()?;
+            match sys::receive(self.rx(), buf, &mut address, &mut control, 0) {
+                Ok(received) => return self.describe(&received, &address, &control),
+                Err(error) => self.receive_failed(error, &mut waiting)?,
+            }
+        }
+    }
+
+    /// Receives a frame into `buf` and says how long it is and where it came from.
+    ///
+    /// # Errors
+    ///
+    /// See [`recv`](Self::recv).
+    #[doc(alias("ReadFrom", "recvfrom"))]
+    pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, PacketAddr)> {
+        let meta = self.recv(buf)?;
+        Ok((meta.len, meta.from))
+    }
+
+    #[inline]
+    fn describe(
+        &self,
+        received: &sys::Received,
+        address: &libc::sockaddr_ll,
+        control: &ControlBuffer<256>,
+    ) -> io::Result<RxMeta> {
+        if received.flags & libc::MSG_CTRUNC != 0 {
+            return Err(stamping::control_was_cut());
+        }
+        let ancillary = Ancillary::parse(control.written(received.control_len))?;
+        let asked = self.parts.granted.timestamping;
+        let found = ancillary.timestamps;
+        // Before Linux 6.12 a socket that asked for stamps of sent frames gets those of received ones too.
+        let timestamps = Timestamps {
+            software: found.software.filter(|_| asked.contains(Timestamping::RX_SOFTWARE)),
+            hardware: found.hardware.filter(|_| asked.contains(Timestamping::RX_HARDWARE)),
+        };
+        let meta = RxMeta {
+            len: received.len,
+            wire_len: ancillary.wire_len.unwrap_or(received.len),
+            from: PacketAddr::from_raw(address),
+            timestamps,
+            vlan: ancillary.vlan,
+            checksum: ancillary.checksum,
+        };
+        if timestamps == Timestamps::NONE && asked.intersects(Timestamping::RX) {
+            self.counters.unstamped.add(1);
+        }
+        if received.flags & libc::MSG_TRUNC != 0 {
+            self.counters.truncated.add(1);
+        }
+        Ok(meta)
+    }
+
+    /// Nothing was received: waits, or says why not.
+    #[cold]
+    fn receive_failed<'a>(&'a self, error: io::Error, waiting: &mut Option<Waiting<'a>>) -> io::Result<()> {
+        match error.raw_os_error() {
+            Some(libc::EAGAIN) => {}
+            Some(libc::ENETDOWN) => return Err(self.link_down(error, false)),
+            _ => return Err(error),
+        }
+        self.park(waiting, || {
+            let target = Target {
+                fd: self.rx(),
+                events: libc::POLLIN,
+                // With one socket, unread TX stamps are an error condition that is none of this call's.
+                edge_triggered: self.parts.tx.is_none() && self.parts.stamping.gives_tx_stamps(),
+                errors_of: None,
+            };
+            self.waits.receive.begin(&self.waits, target)
+        })
+    }
+}
