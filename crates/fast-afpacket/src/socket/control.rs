@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use super::PacketSocket;
 use crate::addr::MacAddr;
@@ -20,12 +22,16 @@ pub(super) struct Memberships {
     groups: Vec<MacAddr>,
 }
 
+/// Longer than a processor takes from asking the filter to queueing the frame, where there is no way to know.
+const RECEIVE_PATH: Duration = Duration::from_millis(20);
+
 /// Filters.
 impl PacketSocket {
     /// Replaces the filter. When this returns, no frame that only the old one let in will be received any more.
     ///
     /// Frames that wait to be read are thrown away, whichever filter let them in, and counted
-    /// ([`Stats::discarded`]).
+    /// ([`Stats::discarded`]). Takes some milliseconds, since another processor may be about to queue a frame that the old
+    /// filter let in; replacing a filter by `setsockopt` alone, with or without emptying the queue, does not wait for it.
     ///
     /// # Errors
     ///
@@ -79,8 +85,11 @@ impl PacketSocket {
         let replace = || {
             // First the new one as it is: if the kernel refuses it, the old one has not been touched.
             attach(self.rx())?;
-            // Then nothing comes in while what the old one let in is thrown away.
+            // Then nothing more is let in, what is on its way into the queue gets there, and the queue is emptied.
             sockopt::attach_filter(self.rx(), &Filter::nothing().to_raw())?;
+            if sys::wait_for_receive_path().is_err() {
+                thread::sleep(RECEIVE_PATH);
+            }
             let drained = self.discard_received();
             attach(self.rx())?;
             drained

@@ -116,6 +116,22 @@ pub(crate) fn local_address(fd: BorrowedFd<'_>) -> io::Result<libc::sockaddr_ll>
     Ok(address)
 }
 
+/// Waits until every processor has left the kernel's receive path at least once (`membarrier(2)`, which waits for an RCU
+/// grace period): what was being received when this was called has been queued or dropped when it returns. Takes
+/// milliseconds.
+///
+/// # Errors
+///
+/// `EINVAL` or `ENOSYS` on kernels that cannot do it: those with processors set aside (`nohz_full`), and before 4.3.
+pub(crate) fn wait_for_receive_path() -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// What `recvmsg(2)` says beside the data.
 pub(crate) struct Received {
     /// Bytes of data; with `MSG_TRUNC` asked for, of the whole datagram, also where the buffer was shorter.
