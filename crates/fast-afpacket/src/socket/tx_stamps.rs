@@ -15,7 +15,7 @@ impl PacketSocket {
     ///
     /// Each stage of a frame that was asked for gives a report of its own. Whether and when one comes is up to
     /// driver and NIC: wait with a deadline. `buf` receives the frame itself only with
-    /// [`Options::tx_payload`]; otherwise an empty one will do.
+    /// [`Options::tx_payload`](crate::Options::tx_payload); otherwise an empty one will do.
     ///
     /// # Errors
     ///
