@@ -58,10 +58,13 @@ impl PacketSocket {
         error
     }
 
-    /// The kernel unbinds a socket from an interface that was removed, or moved to another network namespace.
+    /// Whether the interface was removed, or moved to another network namespace. The kernel then unbinds the socket, a
+    /// moment after the interface can no longer be found.
     fn is_gone(&self) -> bool {
         const UNBOUND: i32 = -1;
-        sys::local_address(self.rx()).is_ok_and(|address| address.sll_ifindex == UNBOUND)
+        let is_unbound = || sys::local_address(self.rx()).is_ok_and(|address| address.sll_ifindex == UNBOUND);
+        let name = ioctl::name_of(self.rx(), self.parts.interface.index());
+        name.is_err_and(|error| error.raw_os_error() == Some(libc::ENODEV)) || is_unbound()
     }
 
     pub(super) fn is_up(&self) -> bool {

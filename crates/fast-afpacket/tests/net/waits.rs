@@ -18,6 +18,7 @@ crate::tests! {
     a_waiting_stamp_reader_does_not_delay_frames;
     an_unread_stamp_makes_nobody_spin;
     a_full_send_buffer_is_waited_for;
+    a_waiting_sender_is_told_of_the_link;
     every_waiting_receiver_gets_its_frame;
     signals_are_not_seen;
     dropping_is_safe_at_any_time;
@@ -229,6 +230,27 @@ fn a_full_send_buffer_is_waited_for() {
         });
         if keyed {
             assert_eq!(socket.recv_tx(&mut []).unwrap().key.value(), 3);
+        }
+    }
+}
+
+fn a_waiting_sender_is_told_of_the_link() {
+    for dual in [false, true] {
+        for change in ["set va down", "del va"] {
+            let cable = Cable::new();
+            let socket = stuck(&cable, dual, true);
+            socket.set_deadline(None);
+            thread::scope(|scope| {
+                let sender = scope.spawn(|| socket.send(&frame(1)).unwrap_err().raw_os_error());
+                thread::sleep(millis(30));
+                assert!(!sender.is_finished(), "no room");
+                lab::ip(&format!("link {change}"));
+                let errno = sender.join().unwrap();
+                assert!(matches!(errno, Some(libc::ENETDOWN | libc::ENODEV)), "{change}: {errno:?}");
+            });
+            let expected = if change == "del va" { libc::ENODEV } else { libc::ENETDOWN };
+            assert_eq!(socket.send(&frame(1)).unwrap_err().raw_os_error(), Some(expected), "{change}");
+            let _ = std::process::Command::new("ip").args(["link", "del", "va"]).output();
         }
     }
 }
