@@ -30,8 +30,9 @@ const NEEDED_CAPABILITIES: u64 = 1 << 12 | 1 << 13 | 1 << 21;
 /// namespace like anyone else.
 pub(crate) fn can_make_network_namespaces() -> Result<bool> {
     let path = "/proc/thread-self/status";
-    let status = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
-    let effective = effective_capabilities(&status).with_context(|| format!("find the capabilities in {path}"))?;
+    let status = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    let effective =
+        effective_capabilities(&status).with_context(|| format!("cannot find the capabilities in {path}"))?;
     Ok(effective & NEEDED_CAPABILITIES == NEEDED_CAPABILITIES)
 }
 
@@ -96,13 +97,15 @@ impl NetworkNamespace {
     pub(crate) fn create() -> Result<Self> {
         // unshare(2) moves the thread that calls it, and the way back can fail. A thread that ends needs no way back.
         let helper = thread::Builder::new().name("netns".to_owned()).spawn(|| -> Result<OwnedFd> {
-            unshare(CloneFlags::CLONE_NEWNET).map_err(io::Error::from).context("unshare(CLONE_NEWNET)")?;
+            unshare(CloneFlags::CLONE_NEWNET)
+                .map_err(io::Error::from)
+                .context("cannot make a network namespace: unshare(CLONE_NEWNET)")?;
             let namespace =
-                File::open(OWN_NETWORK_NAMESPACE).with_context(|| format!("open {OWN_NETWORK_NAMESPACE}"))?;
+                File::open(OWN_NETWORK_NAMESPACE).with_context(|| format!("cannot open {OWN_NETWORK_NAMESPACE}"))?;
             Ok(namespace.into())
         });
         let fd = helper
-            .context("start a thread")?
+            .context("cannot start a thread")?
             .join()
             .map_err(|_| anyhow!("the thread that was to make a network namespace panicked"))??;
         Ok(Self { fd })
@@ -112,7 +115,7 @@ impl NetworkNamespace {
     ///
     /// Sockets opened earlier stay where they were opened; threads and children started later begin here.
     pub(crate) fn enter(&self) -> Result<()> {
-        setns(&self.fd, CloneFlags::CLONE_NEWNET).map_err(io::Error::from).context("enter a network namespace")
+        setns(&self.fd, CloneFlags::CLONE_NEWNET).map_err(io::Error::from).context("cannot enter a network namespace")
     }
 
     /// What `nsenter --net=` takes, good while this value lives.

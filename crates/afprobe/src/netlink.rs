@@ -57,9 +57,9 @@ pub(crate) struct Netlink {
 impl Netlink {
     /// Opens the conversation in the network namespace of the calling thread.
     pub(crate) fn open() -> Result<Self> {
-        let socket = Socket::new(NETLINK_ROUTE).context("open a netlink socket")?;
+        let socket = Socket::new(NETLINK_ROUTE).context("cannot open a netlink socket")?;
         // Once connected, the socket hears port 0, the kernel, and no other process.
-        socket.connect(&SocketAddr::new(0, 0)).context("connect a netlink socket")?;
+        socket.connect(&SocketAddr::new(0, 0)).context("cannot connect a netlink socket")?;
         SockRef::from(&socket).set_read_timeout(Some(ANSWER_TIMEOUT))?;
         let buffer = Vec::with_capacity(BUFFER_LENGTH);
         Ok(Self { socket, sequence: 0, buffer })
@@ -83,7 +83,7 @@ impl Netlink {
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
         ]));
         self.change(NLM_F_CREATE | NLM_F_EXCL, RouteNetlinkMessage::NewLink(link))
-            .with_context(|| format!("make the veth pair {} and {}", near.name, far.name))
+            .with_context(|| format!("cannot make the veth pair {} and {}", near.name, far.name))
     }
 
     /// The index of the interface with this name.
@@ -94,7 +94,7 @@ impl Netlink {
             RouteNetlinkMessage::NewLink(link) => Some(link.header.index),
             _ => None,
         })
-        .with_context(|| format!("look up the interface {name}"))
+        .with_context(|| format!("cannot look up the interface {name}"))
     }
 
     /// Switches an interface on. A veth has carrier once both ends are up, but the kernel may act on it a second late;
@@ -104,7 +104,7 @@ impl Netlink {
         link.header.index = index;
         link.header.flags = LinkFlags::Up;
         link.header.change_mask = LinkFlags::Up;
-        self.change(0, RouteNetlinkMessage::SetLink(link)).with_context(|| format!("set interface {index} up"))
+        self.change(0, RouteNetlinkMessage::SetLink(link)).with_context(|| format!("cannot set interface {index} up"))
     }
 
     /// Gives an interface an address, usable at once: an IPv6 address skips duplicate address detection.
@@ -119,7 +119,7 @@ impl Netlink {
         // For IPv4, `Address` is the far end of a point-to-point link; where there is none, both are the same.
         message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
         self.change(NLM_F_CREATE | NLM_F_EXCL, RouteNetlinkMessage::NewAddress(message))
-            .with_context(|| format!("add {address}/{prefix_len} to interface {index}"))
+            .with_context(|| format!("cannot add {address}/{prefix_len} to interface {index}"))
     }
 
     /// The route that a packet to `destination` would take now, out of `out_interface` when one is given.
@@ -142,7 +142,7 @@ impl Netlink {
             _ => None,
         })
         .and_then(|route| read_route(&route))
-        .with_context(|| format!("find a route to {destination}"))
+        .with_context(|| format!("cannot find a route to {destination}"))
     }
 
     /// The MAC address that the kernel holds for a neighbour; `None` when it has none that it would use.
@@ -153,7 +153,7 @@ impl Netlink {
         query.attributes.push(NeighbourAttribute::IfIndex(index));
         let answers = self
             .dump(&RouteNetlinkMessage::GetNeighbour(query))
-            .with_context(|| format!("look up the neighbor {address} on interface {index}"))?;
+            .with_context(|| format!("cannot look up the neighbor {address} on interface {index}"))?;
         Ok(answers.iter().find_map(|answer| match answer {
             // Kernels before 4.4 do not filter by interface.
             RouteNetlinkMessage::NewNeighbour(entry) if entry.header.ifindex == index => usable_mac(entry, address),
@@ -167,7 +167,7 @@ impl Netlink {
         query.header.family = family;
         let answers = self
             .dump(&RouteNetlinkMessage::GetAddress(query))
-            .with_context(|| format!("list the addresses of interface {index}"))?;
+            .with_context(|| format!("cannot list the addresses of interface {index}"))?;
         let usable = |answer| usable_address(answer, index);
         Ok(answers.iter().filter_map(usable).collect())
     }
@@ -247,7 +247,9 @@ impl Netlink {
                 }
                 // A socket with a timeout is not resumed after a signal, not even under SA_RESTART.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).context(format!("wait {ANSWER_TIMEOUT:?} for the kernel's answer")),
+                Err(error) => {
+                    return Err(error).context(format!("cannot wait {ANSWER_TIMEOUT:?} for the kernel's answer"));
+                }
             }
         }
     }

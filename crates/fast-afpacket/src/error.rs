@@ -166,13 +166,10 @@ impl fmt::Debug for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.0.source)
-    }
-}
+/// The message names its cause already, so there is no further source to print.
+impl std::error::Error for Error {}
 
-/// Keeps the kind; the errno is found in the [`Error`] inside, or by walking the sources.
+/// Keeps the kind; the errno is found in the [`Error`] inside.
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         Self::new(error.kind(), error)
