@@ -36,7 +36,7 @@ pub enum Step {
     ReceiveBuffer,
     /// `SO_SNDBUF`.
     SendBuffer,
-    /// `SO_PRIORITY`. Values above 6 need `CAP_NET_ADMIN` (or, for the calling user's namespace, `CAP_NET_RAW`).
+    /// `SO_PRIORITY`. Values above 6 need `CAP_NET_ADMIN` or, since Linux 5.17, `CAP_NET_RAW`.
     Priority,
     /// `SO_MARK`. Needs `CAP_NET_ADMIN` or, since Linux 5.17, `CAP_NET_RAW`.
     Mark,

@@ -190,14 +190,15 @@ impl Options {
         self
     }
 
-    /// The priority of sent frames, by which queueing disciplines order them: 0 to 6 for everybody.
+    /// The priority of sent frames, by which queueing disciplines order them: 0 to 6 for everybody, more since Linux 5.17
+    /// with `CAP_NET_RAW`, before with `CAP_NET_ADMIN`.
     #[doc(alias = "SO_PRIORITY")]
     pub fn priority(mut self, priority: u32) -> Self {
         self.priority = Some(priority);
         self
     }
 
-    /// The mark of sent frames, for traffic control.
+    /// The mark of sent frames, for traffic control. Needs `CAP_NET_ADMIN` or, since Linux 5.17, `CAP_NET_RAW`.
     #[doc(alias = "SO_MARK")]
     pub fn mark(mut self, mark: u32) -> Self {
         self.mark = Some(mark);

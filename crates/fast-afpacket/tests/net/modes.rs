@@ -1,8 +1,8 @@
 //! Raw and cooked, one socket and two.
 
-use fast_afpacket::{EtherType, Filter, MacAddr, PacketAddr, PacketType};
+use fast_afpacket::{EtherType, Filter, Instruction, MacAddr, PacketAddr, PacketType};
 
-use crate::lab::{Cable, MAC_B, PROTOCOL, bind, drain, frame, millis, options, within};
+use crate::lab::{Cable, MAC_B, PROTOCOL, bind, drain, eventually, frame, millis, number_in, options, tc, within};
 
 crate::tests! {
     cooked_frames_carry_the_type_that_was_asked_for;
@@ -11,6 +11,7 @@ crate::tests! {
     dual_sends_through_the_second_socket;
     one_socket_never_receives_what_it_sent;
     nonblocking_says_so;
+    frames_carry_mark_and_priority;
 }
 
 fn cooked_frames_carry_the_type_that_was_asked_for() {
@@ -98,4 +99,37 @@ fn nonblocking_says_so() {
     assert_eq!(socket.recv_tx(&mut []).unwrap_err().raw_os_error(), Some(libc::EAGAIN));
     socket.set_nonblocking(false);
     assert_eq!(socket.recv(&mut [0; 64]).unwrap_err().raw_os_error(), Some(libc::ETIMEDOUT));
+}
+
+/// Seen by a tap's filter (the mark) and by a queueing discipline whose classes a priority can name.
+fn frames_carry_mark_and_priority() {
+    const MARK: u32 = 0xffff_f014; // SKF_AD_OFF + SKF_AD_MARK
+    const CLASS_1_1: u32 = 0x0001_0001;
+    let cable = Cable::new();
+    tc("qdisc add dev va root handle 1: htb default 2");
+    for class in ["1:1", "1:2"] {
+        tc(&format!("class add dev va parent 1: classid {class} htb rate 1gbit"));
+    }
+    let program = [(0x20, 0, 0, MARK), (0x15, 0, 1, 77), (0x06, 0, 0, u32::MAX), (0x06, 0, 0, 0)];
+    let marked = program.map(|(code, jt, jf, k)| Instruction::new(code, jt, jf, k));
+    let tap = bind(options().protocol(EtherType::ALL).filter(&Filter::new(marked).unwrap()), &cable.a);
+    for dual in [false, true] {
+        bind(options().dual(dual), &cable.a).send(&frame(0)).unwrap();
+        bind(options().dual(dual).mark(77), &cable.a).send(&frame(1)).unwrap();
+        bind(options().dual(dual).mark(77).priority(CLASS_1_1), &cable.a).send(&frame(2)).unwrap();
+        let mut seen = Vec::new();
+        eventually("the queue let both through", || {
+            seen.extend(drain(&tap).iter().map(|frame| number_in(frame)));
+            seen.len() == 2
+        });
+        assert_eq!(seen, [1, 2]);
+    }
+    let output = std::process::Command::new("tc").args(["-s", "class", "show", "dev", "va"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let frames_of = |class: &str| {
+        let (_, after) = text.split_once(&format!("class htb {class} ")).unwrap();
+        let (_, sent) = after.split_once("Sent ").unwrap();
+        sent.split_whitespace().nth(2).unwrap().to_owned()
+    };
+    assert_eq!((frames_of("1:1"), frames_of("1:2")), ("2".into(), "4".into()), "{text}");
 }
