@@ -99,7 +99,23 @@ struct State {
 /// What one waiting call needs. Kept for the next one: a wait in steady state makes no descriptor and no allocation.
 struct Slot {
     event: Event,
+    /// Whether the event is set. Changed under the lock of the state only.
+    is_set: AtomicBool,
     edges: Option<Edges>,
+}
+
+impl Slot {
+    fn set(&self) {
+        if !self.is_set.swap(true, Ordering::Relaxed) {
+            self.event.set();
+        }
+    }
+
+    fn clear(&self) {
+        if self.is_set.swap(false, Ordering::Relaxed) {
+            self.event.clear();
+        }
+    }
 }
 
 /// Who is still to be told that the interface went down.
@@ -114,7 +130,7 @@ pub(crate) enum Owed {
 impl State {
     fn wake(&self) {
         for slot in &self.waiting {
-            slot.event.set();
+            slot.set();
         }
     }
 }
@@ -141,14 +157,37 @@ impl Wait {
         }
     }
 
+    /// How long a call may wait from now on; `None` is for ever.
+    fn time_left(&self, all: &Waits) -> io::Result<Option<Duration>> {
+        all.check_may_wait()?;
+        let mut state = self.lock();
+        if state.link_down.take().is_some() {
+            return Err(io::Error::from_raw_os_error(libc::ENETDOWN));
+        }
+        if all.nonblocking.load(Ordering::SeqCst) {
+            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+        }
+        let Some(deadline) = state.deadline else {
+            return Ok(None);
+        };
+        let left = deadline.checked_duration_since(Instant::now());
+        left.map(Some).ok_or_else(|| io::Error::from_raw_os_error(libc::ETIMEDOUT))
+    }
+
     /// Begins a wait. The slot is held until the value is dropped, also between polls, so that no wake is missed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Waiting::park`]; `EMFILE` if there is no descriptor left for it.
     #[cold]
     pub(crate) fn begin<'a>(&'a self, all: &'a Waits, target: Target<'a>) -> io::Result<Waiting<'a>> {
+        self.time_left(all)?;
         let idle = self.lock().idle.pop();
         let slot = match idle {
             Some(slot) => slot,
             None => Arc::new(Slot {
                 event: Event::new()?,
+                is_set: AtomicBool::new(false),
                 edges: target.edge_triggered.then(|| Edges::of(target.fd, target.events)).transpose()?,
             }),
         };
@@ -185,21 +224,7 @@ impl Waiting<'_> {
     /// `ECONNABORTED` closed, `ENODEV` interface removed, `ENETDOWN` interface went down, `EAGAIN` non-blocking,
     /// `ETIMEDOUT` deadline passed.
     pub(crate) fn park(&self) -> io::Result<()> {
-        self.all.check_may_wait()?;
-        let timeout = {
-            let mut state = self.wait.lock();
-            if state.link_down.take().is_some() {
-                return Err(io::Error::from_raw_os_error(libc::ENETDOWN));
-            }
-            if self.all.nonblocking.load(Ordering::SeqCst) {
-                return Err(io::Error::from_raw_os_error(libc::EAGAIN));
-            }
-            match state.deadline.map(|deadline| deadline.checked_duration_since(Instant::now())) {
-                Some(None) => return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT)),
-                Some(left) => left,
-                None => None,
-            }
-        };
+        let timeout = self.wait.time_left(self.all)?;
         let look_again = self.all.is_link_watched().then_some(LINK_WATCH_INTERVAL);
         let timeout = [timeout, look_again].into_iter().flatten().min();
         let Target { fd, events, .. } = self.target;
@@ -212,7 +237,8 @@ impl Waiting<'_> {
         poll(&mut fds, timeout)?;
         let [socket, event, _] = fds;
         if event.is_ready() {
-            self.slot.event.clear();
+            let _state = self.wait.lock();
+            self.slot.clear();
         }
         match &self.slot.edges {
             Some(edges) if socket.is_ready() => edges.take(),
@@ -227,7 +253,7 @@ impl Drop for Waiting<'_> {
         if let Some(at) = state.waiting.iter().position(|slot| Arc::ptr_eq(slot, &self.slot)) {
             let slot = state.waiting.swap_remove(at);
             // A wake that came too late for this call must not be taken for one of the next.
-            slot.event.clear();
+            slot.clear();
             state.idle.push(slot);
         }
         if state.waiting.is_empty() && state.link_down == Some(Owed::WaitingCall) {
