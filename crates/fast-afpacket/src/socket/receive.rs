@@ -68,21 +68,20 @@ impl PacketSocket {
             software: found.software.filter(|_| asked.contains(Timestamping::RX_SOFTWARE)),
             hardware: found.hardware.filter(|_| asked.contains(Timestamping::RX_HARDWARE)),
         };
-        let meta = RxMeta {
-            len: received.len,
-            wire_len: ancillary.wire_len.unwrap_or(received.len),
-            from: PacketAddr::from_raw(address),
-            timestamps,
-            vlan: ancillary.vlan,
-            checksum: ancillary.checksum,
-        };
         if timestamps == Timestamps::NONE && asked.intersects(Timestamping::RX) {
             self.counters.unstamped.add(1);
         }
         if received.flags & libc::MSG_TRUNC != 0 {
             self.counters.truncated.add(1);
         }
-        Ok(meta)
+        Ok(RxMeta {
+            len: received.len,
+            wire_len: ancillary.wire_len.unwrap_or(received.len),
+            from: PacketAddr::from_raw(address),
+            timestamps,
+            vlan: ancillary.vlan,
+            checksum: ancillary.checksum,
+        })
     }
 
     /// Nothing was received: waits, or says why not.

@@ -59,13 +59,13 @@ impl<'a> Iterator for Messages<'a> {
 
 #[inline]
 fn split_first(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
-    let (len, after_len) = bytes.split_first_chunk()?;
-    let (level, after_level) = after_len.split_first_chunk()?;
-    let (kind, _) = after_level.split_first_chunk()?;
+    let header: &[u8; CMSG_HEADER_LEN] = bytes.first_chunk()?;
+    let (len, level_and_kind) = header.split_first_chunk()?;
+    let (level, kind) = level_and_kind.split_first_chunk()?;
     let len = usize::from_ne_bytes(*len);
     let message = Message {
         level: libc::c_int::from_ne_bytes(*level),
-        kind: libc::c_int::from_ne_bytes(*kind),
+        kind: libc::c_int::from_ne_bytes(*kind.first_chunk()?),
         data: bytes.get(CMSG_HEADER_LEN..len)?,
     };
     // The last message need not be padded. `len` is at most `bytes.len()` here, so this cannot overflow.
