@@ -49,7 +49,7 @@ pub(crate) fn run(
             }
             pending.settle(&mut tell);
         }
-        if stop.load(Ordering::SeqCst) || end.is_some_and(|end| due >= end) {
+        if stop.load(Ordering::SeqCst) || end.is_some_and(|end| due.max(Instant::now()) >= end) {
             break;
         }
         let bytes = frame.probe(id)?;
