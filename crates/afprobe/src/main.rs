@@ -7,6 +7,7 @@ mod lab;
 mod namespace;
 mod neighbor;
 mod netlink;
+mod pending;
 mod plan;
 mod probe;
 mod receiver;
