@@ -20,6 +20,7 @@ mod stats;
 mod warm_up;
 mod wire;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -41,7 +42,8 @@ fn main() -> ExitCode {
         Ok(Verdict::Fine) => ExitCode::SUCCESS,
         Ok(Verdict::TooMuchLost) => ExitCode::from(LOST),
         Err(error) => {
-            eprintln!("afprobe: {error:#}");
+            // Where nobody can read it, the exit code still says it.
+            let _ = writeln!(io::stderr(), "afprobe: {error:#}");
             ExitCode::from(CANNOT)
         }
     }
