@@ -213,12 +213,17 @@ impl Options {
     /// # Errors
     ///
     /// An [`Error`] that names the step: `EPERM` at [`Step::Open`] if `CAP_NET_RAW` is missing, `ENODEV` at
-    /// [`Step::Bind`] if the interface is gone, and so on.
+    /// [`Step::Bind`] if the interface is gone, and so on. [`Step::Options`] for what is refused before the kernel is
+    /// asked: protocol 0, a multicast address that is none.
     #[doc(alias = "Listen")]
     pub fn bind(self, interface: &Interface) -> Result<PacketSocket, Error> {
         let name = &*interface.name();
         if let Some(group) = self.multicast.iter().find(|group| !group.is_multicast()) {
             return Err(Error::invalid(name, format!("{group} is not a multicast address")));
+        }
+        if self.protocol.value() == 0 {
+            // The kernel tells such a socket nothing, not even that its interface is gone.
+            return Err(Error::invalid(name, "protocol 0 receives nothing; to send only, use Filter::nothing()"));
         }
         let rx = self.open(name)?;
         let tx = self.dual.then(|| self.open(name)).transpose()?;

@@ -49,6 +49,9 @@ fn errors_name_what_is_wrong() {
     let error = options().multicast(MacAddr::new(MAC_A)).bind(&lo).unwrap_err();
     assert_eq!(error.step(), Step::Options);
     assert!(error.to_string().contains("02:00:00:00:00:0a is not a multicast address"), "{error}");
+    let error = options().protocol(EtherType::new(0)).bind(&lo).unwrap_err();
+    assert_eq!(error.step(), Step::Options);
+    assert!(error.to_string().contains("Filter::nothing()"), "{error}");
     let error = cable.a.mtu().unwrap_err();
     assert_eq!((error.step(), error.raw_os_error()), (Step::Interface, Some(libc::ENODEV)), "{error}");
 }
