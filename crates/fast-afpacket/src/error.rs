@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::capabilities::NicRefusal;
+
 /// A set-up call that failed: it knows the step, the interface, the errno and the missing capability.
 ///
 /// It turns into an [`io::Error`] of the same kind for `?`, with itself inside. The data path (`recv`, `send` and their
@@ -26,6 +28,8 @@ pub enum Step {
     Options,
     /// `socket(2)`. `EPERM`: `CAP_NET_RAW` is missing.
     Open,
+    /// Borrowing the NIC's timestamp setting: `SIOCSHWTSTAMP`. [`Error::nic_refusal`] says why it is not to be had.
+    Nic,
     /// Asking for timestamps: `SO_TIMESTAMPING`.
     Timestamping,
     /// Asking for the lengths, VLAN tag and checksum state of received frames: `PACKET_AUXDATA`.
@@ -59,6 +63,7 @@ impl Step {
             Self::Interface => "look up",
             Self::Options => "use these options for",
             Self::Open => "open a packet socket for",
+            Self::Nic => "borrow the timestamp setting of",
             Self::Timestamping => "ask for timestamps on",
             Self::Auxdata => "ask for frame metadata on",
             Self::IgnoreOutgoing => "ignore outgoing frames on",
@@ -78,7 +83,7 @@ impl Step {
     const fn capability(self) -> Option<&'static str> {
         match self {
             Self::Open => Some("CAP_NET_RAW"),
-            Self::Priority | Self::Mark => Some("CAP_NET_ADMIN"),
+            Self::Nic | Self::Priority | Self::Mark => Some("CAP_NET_ADMIN"),
             _ => None,
         }
     }
@@ -126,12 +131,23 @@ impl Error {
         }
     }
 
+    /// Why the NIC's timestamp setting could not be borrowed, if that is what failed.
+    #[doc(alias("SIOCSHWTSTAMP", "EOPNOTSUPP", "ERANGE"))]
+    pub fn nic_refusal(&self) -> Option<NicRefusal> {
+        (self.0.step == Step::Nic).then(|| NicRefusal::of(&self.0.source))
+    }
+
     /// What the reader of the message can do about it.
     fn advice(&self) -> Option<&'static str> {
         match (self.0.step, self.raw_os_error()?) {
             (Step::Open, libc::EPERM | libc::EACCES) => {
                 Some("run as root, in a user namespace of your own, or give the program the capability with setcap(8)")
             }
+            (Step::Nic, libc::EOPNOTSUPP) => Some("its driver takes no hardware timestamps"),
+            (Step::Nic, libc::ERANGE) => {
+                Some("the card has no mode that takes these stamps and keeps those that it takes now")
+            }
+            (Step::Nic, libc::EBUSY) => Some("another program uses the card's timestamps in a way that excludes this"),
             (Step::Open, libc::EAFNOSUPPORT) => Some("this kernel has no packet sockets (CONFIG_PACKET)"),
             (Step::Filter, libc::EPERM) => Some("the filter is locked"),
             (Step::Filter, libc::ENOMEM) => Some("raise net.core.optmem_max or shorten the program"),

@@ -129,7 +129,7 @@ impl Interface {
         self.query(ioctl::flags).map(InterfaceFlags::from_bits_retain)
     }
 
-    fn query<T>(&self, ask: impl Fn(BorrowedFd<'_>, &CStr) -> io::Result<T>) -> Result<T, Error> {
+    pub(crate) fn query<T>(&self, ask: impl Fn(BorrowedFd<'_>, &CStr) -> io::Result<T>) -> Result<T, Error> {
         let find = || self.query_through(sys::ioctl_socket()?.as_fd(), ask);
         find().during(Step::Interface, &self.name())
     }

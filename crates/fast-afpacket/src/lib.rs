@@ -68,10 +68,14 @@
 #![deny(unsafe_code)]
 
 mod addr;
+mod capabilities;
 mod error;
 mod filter;
+mod granted;
+mod hwtstamp;
 mod interface;
 mod meta;
+mod nic;
 mod options;
 mod socket;
 mod stamping;
@@ -83,11 +87,15 @@ mod tx_report;
 mod wait;
 
 pub use addr::{EtherType, MacAddr, PacketAddr, PacketType, ParseMacAddrError};
+pub use capabilities::{Capabilities, NicRefusal};
 pub use error::{Error, Step};
 pub use filter::{Filter, FilterError, Instruction, UdpDst};
+pub use granted::Granted;
+pub use hwtstamp::{Hwtstamp, RxFilter, TxMode};
 pub use interface::{Interface, InterfaceFlags};
 pub use meta::{ChecksumState, RestoreError, RxMeta, VlanTag};
-pub use options::{Granted, Options};
+pub use nic::{ConfigureNic, GivenBack, LoanRecord, NicGrant, NicLoan};
+pub use options::Options;
 pub use socket::PacketSocket;
 pub use stats::Stats;
 pub use timestamp::{ControlError, HardwareStamp, SystemStamp, Timestamping, Timestamps};

@@ -5,7 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::addr::{EtherType, MacAddr};
 use crate::error::{Context, Error, Step};
 use crate::filter::Filter;
+use crate::granted::{Granted, withheld_by};
 use crate::interface::Interface;
+use crate::nic::{ConfigureNic, NicGrant, NicLoan};
 use crate::socket::{PacketSocket, Parts};
 use crate::stamping::{self, Stamping};
 use crate::sys::{self, abi, sockopt};
@@ -35,6 +37,8 @@ pub struct Options {
     cooked: bool,
     dual: bool,
     timestamping: Timestamping,
+    configure_nic: ConfigureNic,
+    bind_phc: Option<u32>,
     tx_payload: bool,
     count_keys: bool,
     filter: Option<Filter>,
@@ -55,6 +59,8 @@ impl Default for Options {
             cooked: false,
             dual: false,
             timestamping: Timestamping::default(),
+            configure_nic: ConfigureNic::Never,
+            bind_phc: None,
             tx_payload: false,
             count_keys: false,
             filter: None,
@@ -106,6 +112,46 @@ impl Options {
     #[doc(alias = "SO_TIMESTAMPING")]
     pub fn timestamping(mut self, timestamping: Timestamping) -> Self {
         self.timestamping = timestamping;
+        self
+    }
+
+    /// Switch on the NIC's hardware stamps for as long as the socket lives, if need be. Default:
+    /// [`ConfigureNic::Never`], hardware stamps are those that others have switched on.
+    ///
+    /// The setting is borrowed: see [`NicLoan`]. It is given back when the socket is dropped, also when a thread panics; a
+    /// process that is killed leaves a record, from which `afprobe nic restore` mends it.
+    ///
+    /// ```no_run
+    /// use fast_afpacket::{ConfigureNic, Hwtstamp, Interface, PacketSocket, RxFilter, Timestamping, TxMode};
+    ///
+    /// let needs = Hwtstamp::new(TxMode::ON, RxFilter::PTP_V2_EVENT);
+    /// let socket = PacketSocket::options()
+    ///     .timestamping(Timestamping::all())
+    ///     .configure_nic(ConfigureNic::Preferred(needs))
+    ///     .bind(&Interface::by_name("eth1")?)?;
+    /// println!("{:?}", socket.granted().nic);
+    /// # Ok::<(), fast_afpacket::Error>(())
+    /// ```
+    #[doc(alias("SIOCSHWTSTAMP", "hwstamp_ctl"))]
+    pub fn configure_nic(mut self, configure_nic: ConfigureNic) -> Self {
+        self.configure_nic = configure_nic;
+        self
+    }
+
+    /// Report hardware stamps as times of the virtual clock `/dev/ptpN` of this number, which must be one of the NIC's.
+    /// Default: times of the NIC's own clock.
+    ///
+    /// Virtual clocks run on top of a free-running clock of a card, one for each PTP domain; they are made by writing how
+    /// many into `/sys/class/ptp/ptpN/n_vclocks`. The socket is bound to the interface by `SO_BINDTOIFINDEX` too, which the
+    /// kernel demands.
+    ///
+    /// # Kernel
+    ///
+    /// Linux 5.14. [`Options::bind`] fails at [`Step::Timestamping`] with `EINVAL` if the interface has no such virtual
+    /// clock, with `EOPNOTSUPP` if it has none at all.
+    #[doc(alias("SOF_TIMESTAMPING_BIND_PHC", "vclock"))]
+    pub fn bind_phc(mut self, phc: u32) -> Self {
+        self.bind_phc = Some(phc);
         self
     }
 
@@ -225,12 +271,13 @@ impl Options {
             // The kernel tells such a socket nothing, not even that its interface is gone.
             return Err(Error::invalid(name, "protocol 0 receives nothing; to send only, use Filter::nothing()"));
         }
-        let rx = self.open(name)?;
-        let tx = self.dual.then(|| self.open(name)).transpose()?;
+        let (nic_loan, nic) = self.borrow_nic(interface)?;
+        let rx = self.open(name, interface)?;
+        let tx = self.dual.then(|| self.open(name, interface)).transpose()?;
         if let Some(tx) = &tx {
             // Protocol 0: it receives nothing, and the kernel finds each frame's own protocol when it sends.
             self.bind_to(tx, EtherType::new(0), interface)?;
-            stamping::ask(rx.as_fd(), self.timestamping.intersection(Timestamping::RX), false)
+            stamping::ask(rx.as_fd(), self.timestamping.intersection(Timestamping::RX), self.bind_phc, false)
                 .during(Step::Timestamping, name)?;
         }
         let sending = tx.as_ref().unwrap_or(&rx).as_fd();
@@ -238,7 +285,7 @@ impl Options {
             Some(_) => self.timestamping.intersection(Timestamping::TX),
             None => self.timestamping,
         };
-        let stamping = Stamping::set_up(sending, sending_stamps, self.tx_payload, self.count_keys)
+        let stamping = Stamping::set_up(sending, sending_stamps, self.bind_phc, self.tx_payload, self.count_keys)
             .during(Step::Timestamping, name)?;
         sockopt::set_packet(rx.as_fd(), libc::PACKET_AUXDATA, 1).during(Step::Auxdata, name)?;
         if self.ignore_outgoing.unwrap_or(self.dual) {
@@ -248,7 +295,9 @@ impl Options {
             sockopt::attach_filter(rx.as_fd(), &filter.to_raw()).during(Step::Filter, name)?;
         }
         let granted = Granted {
-            timestamping: self.timestamping,
+            timestamping: self.timestamping.difference(withheld_by(nic)),
+            nic,
+            phc: self.bind_phc.or_else(|| interface.capabilities().ok()?.phc()),
             own_keys: stamping.has_own_keys(),
             receive_buffer: buffer_size(rx.as_fd(), libc::SO_RCVBUF).during(Step::ReceiveBuffer, name)?,
             send_buffer: buffer_size(sending, libc::SO_SNDBUF).during(Step::SendBuffer, name)?,
@@ -262,6 +311,7 @@ impl Options {
             cooked: self.cooked,
             stamping,
             granted,
+            _nic_loan: nic_loan,
         };
         let socket = PacketSocket::from_parts(parts);
         if self.promiscuous {
@@ -276,11 +326,27 @@ impl Options {
         Ok(socket)
     }
 
+    fn borrow_nic(&self, interface: &Interface) -> Result<(Option<NicLoan>, NicGrant), Error> {
+        match self.configure_nic {
+            ConfigureNic::Never => Ok((None, NicGrant::NotAsked)),
+            ConfigureNic::Preferred(needs) => Ok(NicLoan::take_preferred(interface, needs)),
+            ConfigureNic::Required(needs) => {
+                let loan = NicLoan::take(interface, needs)?;
+                let grant = loan.grant();
+                Ok((Some(loan), grant))
+            }
+        }
+    }
+
     /// A socket with all that both halves of a dual one need.
-    fn open(&self, name: &str) -> Result<OwnedFd, Error> {
+    fn open(&self, name: &str, interface: &Interface) -> Result<OwnedFd, Error> {
         let kind = if self.cooked { libc::SOCK_DGRAM } else { libc::SOCK_RAW };
         let fd = sys::packet_socket(kind).during(Step::Open, name)?;
         let socket = fd.as_fd();
+        if self.bind_phc.is_some() {
+            let index = interface.index().cast_signed();
+            sockopt::set_socket(socket, abi::SO_BINDTOIFINDEX, index).during(Step::Timestamping, name)?;
+        }
         if let Some(bytes) = self.receive_buffer {
             set_buffer(socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, bytes).during(Step::ReceiveBuffer, name)?;
         }
@@ -300,23 +366,6 @@ impl Options {
         let address = abi::link_address(protocol.value(), interface.index().cast_signed());
         sys::bind(socket.as_fd(), &address).during(Step::Bind, &interface.name())
     }
-}
-
-/// What the kernel agreed to when a socket was opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Granted {
-    /// The stamps that the kernel agreed to report. Whether the NIC takes hardware stamps is its own setting: it has
-    /// to be configured to.
-    pub timestamping: Timestamping,
-    /// Whether the kernel carries the caller's keys (`SCM_TS_OPT_ID`, Linux 6.13). Otherwise this library matches
-    /// stamps to keys by the kernel's count of frames.
-    #[doc(alias = "SCM_TS_OPT_ID")]
-    pub own_keys: bool,
-    /// Bytes for received frames and unread TX stamps, in the unit of [`Options::receive_buffer`].
-    pub receive_buffer: usize,
-    /// Bytes for frames that wait to be sent.
-    pub send_buffer: usize,
 }
 
 /// Sets a buffer's size beyond the system's limit if this process may, within it otherwise.

@@ -15,10 +15,10 @@ pub(crate) type KeyedControl = Encoder<{ 2 * space(4) }>;
 
 /// What a sending socket needs to know about the stamps of its frames.
 pub(crate) struct Stamping {
-    /// `SO_TIMESTAMPING` of the sending socket.
-    socket_flags: u32,
-    /// The `SOF_TIMESTAMPING_TX_` flags of a keyed frame. The socket itself has none: other frames ask for no stamp.
-    frame_flags: u32,
+    /// What the sending socket asked for: no stamps on transmit, since frames without a key want none.
+    request: Request,
+    /// The stamps that a keyed frame asks for if nothing else is said.
+    stamps: Timestamping,
     keys: Keys,
 }
 
@@ -36,44 +36,55 @@ impl Stamping {
     pub(crate) fn set_up(
         socket: BorrowedFd<'_>,
         wanted: Timestamping,
+        phc: Option<u32>,
         payload: bool,
         count_keys: bool,
     ) -> io::Result<Self> {
-        let socket_flags = ask(socket, wanted, payload)?;
-        let frame_flags = [
-            (Timestamping::TX_SCHEDULED, libc::SOF_TIMESTAMPING_TX_SCHED),
-            (Timestamping::TX_SOFTWARE, libc::SOF_TIMESTAMPING_TX_SOFTWARE),
-            (Timestamping::TX_HARDWARE, libc::SOF_TIMESTAMPING_TX_HARDWARE),
-        ];
-        let frame_flags = flags_of(wanted, &frame_flags);
-        let keys = if frame_flags == 0 {
+        let request = ask(socket, wanted, phc, payload)?;
+        let stamps = wanted.intersection(Timestamping::TX);
+        let keys = if stamps.is_empty() {
             Keys::None
         } else if !count_keys && kernel_takes_keys() {
             Keys::Own
         } else {
             Keys::Counted(Mutex::new(KeyLedger::new()))
         };
-        Ok(Self { socket_flags, frame_flags, keys })
+        Ok(Self { request, stamps, keys })
     }
 
     pub(crate) const fn gives_tx_stamps(&self) -> bool {
         !matches!(self.keys, Keys::None)
     }
 
+    /// The stamps that a keyed frame asks for if nothing else is said.
+    #[inline]
+    pub(crate) const fn stamps(&self) -> Timestamping {
+        self.stamps
+    }
+
+    /// Whether a frame may ask for these stamps.
+    #[inline]
+    pub(crate) fn check(&self, stamps: Timestamping) -> io::Result<()> {
+        match !stamps.is_empty() && self.stamps.contains(stamps) {
+            true => Ok(()),
+            false => Err(not_asked_for()),
+        }
+    }
+
     pub(crate) const fn has_own_keys(&self) -> bool {
         matches!(self.keys, Keys::Own)
     }
 
-    /// Sends a frame that asks for stamps: `send` is called once, with the control messages to pass.
+    /// Sends a frame that asks for these stamps: `send` is called once, with the control messages to pass.
     #[inline]
     pub(crate) fn send(
         &self,
         socket: BorrowedFd<'_>,
-        key: TxKey,
+        (key, stamps): (TxKey, Timestamping),
         send: impl FnOnce(&[u8]) -> io::Result<usize>,
         refusal: impl FnOnce(&io::Error) -> Refusal,
     ) -> io::Result<usize> {
-        let control = KeyedControl::new().push(libc::SOL_SOCKET, abi::SO_TIMESTAMPING, self.frame_flags);
+        let control = KeyedControl::new().push(libc::SOL_SOCKET, abi::SO_TIMESTAMPING, frame_flags(stamps));
         let ledger = match &self.keys {
             Keys::Own => {
                 let control = control.push(libc::SOL_SOCKET, abi::SCM_TS_OPT_ID, key.value());
@@ -87,14 +98,14 @@ impl Stamping {
         let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
         if ledger.is_in_doubt() {
             // The count begins at 0 when the option goes from off to on.
-            sockopt::set_timestamping(socket, self.socket_flags & !libc::SOF_TIMESTAMPING_OPT_ID)?;
-            sockopt::set_timestamping(socket, self.socket_flags)?;
+            self.request.without(libc::SOF_TIMESTAMPING_OPT_ID).set(socket)?;
+            self.request.set(socket)?;
             ledger.restarted();
         }
         let result = send(control.as_bytes());
         match &result {
-            Ok(_) => ledger.sent(key),
-            Err(error) => ledger.refused(key, refusal(error)),
+            Ok(_) => ledger.sent(key, stamps),
+            Err(error) => ledger.refused(key, stamps, refusal(error)),
         }
         result
     }
@@ -107,28 +118,27 @@ impl Stamping {
             Keys::Own => Some(TxKey::new(stamp.number)),
             Keys::Counted(ledger) => {
                 let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
-                ledger.key_of(stamp.number, self.is_last(stamp))
+                ledger.key_of(stamp.number, stamp.what())
             }
         }
     }
+}
 
-    /// Whether no further stamp is expected behind this one: hardware stamps come after software ones, those after
-    /// scheduler ones.
-    fn is_last(&self, stamp: &Stamp) -> bool {
-        if self.frame_flags & libc::SOF_TIMESTAMPING_TX_HARDWARE != 0 {
-            stamp.timestamps.hardware.is_some()
-        } else if self.frame_flags & libc::SOF_TIMESTAMPING_TX_SOFTWARE != 0 {
-            stamp.stage == TxStage::Sent
-        } else {
-            true
-        }
-    }
+/// The flags of the control message that asks for stamps of one frame.
+#[inline]
+fn frame_flags(stamps: Timestamping) -> u32 {
+    let table = [
+        (Timestamping::TX_SCHEDULED, libc::SOF_TIMESTAMPING_TX_SCHED),
+        (Timestamping::TX_SOFTWARE, libc::SOF_TIMESTAMPING_TX_SOFTWARE),
+        (Timestamping::TX_HARDWARE, libc::SOF_TIMESTAMPING_TX_HARDWARE),
+    ];
+    flags_of(stamps, &table)
 }
 
 /// The error of a call that cannot succeed on a socket without TX stamps.
 #[cold]
 pub(crate) fn not_asked_for() -> io::Error {
-    let why = "no TX timestamps were asked for when this socket was opened (Options::timestamping)";
+    let why = "these TX timestamps, or any, were not asked for when this socket was opened (Options::timestamping)";
     io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
@@ -148,6 +158,17 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
+    /// Which of the stamps that can be asked for this is.
+    #[inline]
+    fn what(&self) -> Timestamping {
+        match self.stage {
+            TxStage::Scheduled => Timestamping::TX_SCHEDULED,
+            TxStage::Sent if self.timestamps.hardware.is_some() => Timestamping::TX_HARDWARE,
+            TxStage::Sent => Timestamping::TX_SOFTWARE,
+            _ => Timestamping::empty(),
+        }
+    }
+
     /// Reads a control buffer of the error queue; `None` if it is about something else than a stamp.
     #[inline]
     pub(crate) fn parse(control: &[u8]) -> Result<Option<Self>, ControlError> {
@@ -178,9 +199,35 @@ fn read_extended_error(data: &[u8]) -> Option<(u8, u32, u32)> {
     Some((origin, u32::from_ne_bytes(info), u32::from_ne_bytes(data)))
 }
 
-/// Sets `SO_TIMESTAMPING` on a socket and gives the flags that it took. An older kernel refuses flags that it does not
-/// know; those that it can do without are left out then.
-pub(crate) fn ask(socket: BorrowedFd<'_>, wanted: Timestamping, payload: bool) -> io::Result<u32> {
+/// The value of `SO_TIMESTAMPING`.
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    flags: u32,
+    /// The virtual clock that hardware stamps are to be of.
+    phc: Option<u32>,
+}
+
+impl Request {
+    const fn without(self, flags: u32) -> Self {
+        Self { flags: self.flags & !flags, ..self }
+    }
+
+    fn set(self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        match self.phc {
+            None => sockopt::set_timestamping(socket, self.flags),
+            Some(phc) => sockopt::set_timestamping_of(socket, self.flags, phc),
+        }
+    }
+}
+
+/// Sets `SO_TIMESTAMPING` on a socket and gives what it took. An older kernel refuses flags that it does not know;
+/// those that it can do without are left out then.
+pub(crate) fn ask(
+    socket: BorrowedFd<'_>,
+    wanted: Timestamping,
+    phc: Option<u32>,
+    payload: bool,
+) -> io::Result<Request> {
     let reports = [
         (Timestamping::RX_SOFTWARE, libc::SOF_TIMESTAMPING_RX_SOFTWARE),
         (Timestamping::RX_HARDWARE, libc::SOF_TIMESTAMPING_RX_HARDWARE),
@@ -196,8 +243,9 @@ pub(crate) fn ask(socket: BorrowedFd<'_>, wanted: Timestamping, payload: bool) -
     if wanted.intersects(Timestamping::TX) && !payload {
         flags |= libc::SOF_TIMESTAMPING_OPT_TSONLY;
     }
+    let request = Request { flags, phc };
     if flags == 0 {
-        return Ok(0);
+        return Ok(request);
     }
     // Linux 6.12 and 4.13.
     let dispensable = [
@@ -207,8 +255,9 @@ pub(crate) fn ask(socket: BorrowedFd<'_>, wanted: Timestamping, payload: bool) -
     ];
     let mut refused = io::Error::from_raw_os_error(libc::EINVAL);
     for without in dispensable {
-        match sockopt::set_timestamping(socket, flags & !without) {
-            Ok(()) => return Ok(flags & !without),
+        let request = request.without(without);
+        match request.set(socket) {
+            Ok(()) => return Ok(request),
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = error,
             Err(error) => return Err(error),
         }

@@ -6,6 +6,7 @@
 //! exactly where the kernel's rules are known. Where a refusal leaves it open whether a number was used, the count
 //! is started anew. A stamp that could belong to two frames belongs to none.
 
+use crate::timestamp::Timestamping;
 use crate::tx_report::TxKey;
 
 /// How many of the latest numbers are remembered: more than an error queue of the default size holds, many times over.
@@ -66,24 +67,18 @@ pub(crate) struct KeyLedger {
 struct Entry {
     number: u32,
     epoch: u32,
-    key: TxKey,
-    state: EntryState,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum EntryState {
-    Empty,
-    /// Stamps may come.
-    Open,
-    /// The last stamp has come.
-    Done,
-    /// An earlier count had an open entry of the same number.
-    Ambiguous,
+    /// The frame to which the number was given last, if any.
+    key: Option<TxKey>,
+    /// The stamps of that frame that have not come yet.
+    owed: Timestamping,
+    /// Stamps that have not come yet of frames that had this number in earlier counts.
+    owed_to_others: Timestamping,
 }
 
 impl KeyLedger {
     pub(crate) fn new() -> Self {
-        let empty = Entry { number: 0, epoch: 0, key: TxKey::new(0), state: EntryState::Empty };
+        let nothing = Timestamping::empty();
+        let empty = Entry { number: 0, epoch: 0, key: None, owed: nothing, owed_to_others: nothing };
         Self { next: 0, epoch: 0, in_doubt: false, entries: vec![empty; REMEMBERED as usize].into() }
     }
 
@@ -99,43 +94,43 @@ impl KeyLedger {
         self.in_doubt = false;
     }
 
-    pub(crate) fn sent(&mut self, key: TxKey) {
-        self.record(key, EntryState::Open);
+    /// A frame that asked for these stamps was taken.
+    pub(crate) fn sent(&mut self, key: TxKey, stamps: Timestamping) {
+        self.record(key, stamps);
     }
 
-    pub(crate) fn refused(&mut self, key: TxKey, refusal: Refusal) {
+    pub(crate) fn refused(&mut self, key: TxKey, stamps: Timestamping, refusal: Refusal) {
         match refusal {
             Refusal::Unnumbered => {}
-            Refusal::Unstamped => self.record(key, EntryState::Done),
-            Refusal::Stamped => self.record(key, EntryState::Open),
-            Refusal::Unknown => self.in_doubt = true,
+            Refusal::Unstamped => self.record(key, Timestamping::empty()),
+            Refusal::Stamped => self.record(key, stamps),
+            Refusal::Unknown => {
+                // If a number was used, stamps may come.
+                self.record(key, stamps);
+                self.in_doubt = true;
+            }
         }
     }
 
-    fn record(&mut self, key: TxKey, state: EntryState) {
+    fn record(&mut self, key: TxKey, owed: Timestamping) {
         let (number, epoch) = (self.next, self.epoch);
         self.next = number.wrapping_add(1);
         let Some(entry) = self.entries.get_mut((number % REMEMBERED) as usize) else {
             return;
         };
         let clashes = entry.number == number && entry.epoch != epoch;
-        let state = match entry.state {
-            EntryState::Open | EntryState::Ambiguous if clashes => EntryState::Ambiguous,
-            _ => state,
-        };
-        *entry = Entry { number, epoch, key, state };
+        let owed_to_others = if clashes { entry.owed | entry.owed_to_others } else { Timestamping::empty() };
+        *entry = Entry { number, epoch, key: Some(key), owed, owed_to_others };
     }
 
-    /// The key of the frame with this number. `last` says that no further stamp is expected for it.
-    pub(crate) fn key_of(&mut self, number: u32, last: bool) -> Option<TxKey> {
+    /// The key of the frame with this number, of which this stamp has come.
+    pub(crate) fn key_of(&mut self, number: u32, stamp: Timestamping) -> Option<TxKey> {
         let entry = self.entries.get_mut((number % REMEMBERED) as usize)?;
-        if entry.number != number || !matches!(entry.state, EntryState::Open | EntryState::Done) {
+        if entry.number != number || entry.owed_to_others.intersects(stamp) {
             return None;
         }
-        if last {
-            entry.state = EntryState::Done;
-        }
-        Some(entry.key)
+        entry.owed.remove(stamp);
+        entry.key
     }
 }
 
@@ -164,61 +159,77 @@ mod tests {
         assert_eq!(of(libc::EIO, 60, up), Refusal::Unknown);
     }
 
+    const SCHEDULED: Timestamping = Timestamping::TX_SCHEDULED;
+    const SOFTWARE: Timestamping = Timestamping::TX_SOFTWARE;
+
     #[test]
     fn a_numbered_refusal_shifts_the_count_and_keeps_its_own_stamps() {
         let mut ledger = KeyLedger::new();
-        ledger.sent(key(100));
-        ledger.refused(key(101), Refusal::Stamped);
-        ledger.refused(key(102), Refusal::Unnumbered);
-        ledger.refused(key(103), Refusal::Unstamped);
-        ledger.sent(key(104));
-        assert_eq!(ledger.key_of(0, true), Some(key(100)));
-        assert_eq!(ledger.key_of(1, false), Some(key(101)));
-        assert_eq!(ledger.key_of(3, true), Some(key(104)));
-        assert_eq!(ledger.key_of(4, true), None);
+        ledger.sent(key(100), SOFTWARE);
+        ledger.refused(key(101), SOFTWARE, Refusal::Stamped);
+        ledger.refused(key(102), SOFTWARE, Refusal::Unnumbered);
+        ledger.refused(key(103), SOFTWARE, Refusal::Unstamped);
+        ledger.sent(key(104), SOFTWARE);
+        assert_eq!(ledger.key_of(0, SOFTWARE), Some(key(100)));
+        assert_eq!(ledger.key_of(1, SCHEDULED), Some(key(101)));
+        assert_eq!(ledger.key_of(3, SOFTWARE), Some(key(104)));
+        assert_eq!(ledger.key_of(4, SOFTWARE), None);
     }
 
     #[test]
-    fn after_a_restart_a_number_with_two_owners_has_none() {
+    fn after_a_restart_a_stamp_with_two_owners_has_none() {
         let mut ledger = KeyLedger::new();
-        ledger.sent(key(1));
-        ledger.sent(key(2));
-        assert_eq!(ledger.key_of(0, true), Some(key(1)));
-        ledger.refused(key(3), Refusal::Unknown);
+        for value in [1, 2] {
+            ledger.sent(key(value), SCHEDULED | SOFTWARE);
+        }
+        assert_eq!(ledger.key_of(0, SCHEDULED), Some(key(1)));
+        assert_eq!(ledger.key_of(0, SOFTWARE), Some(key(1)));
+        assert_eq!(ledger.key_of(1, SCHEDULED), Some(key(2)));
+        ledger.refused(key(3), SCHEDULED | SOFTWARE, Refusal::Unknown);
         assert!(ledger.is_in_doubt());
         ledger.restarted();
-        ledger.sent(key(4));
-        ledger.sent(key(5));
-        assert_eq!(ledger.key_of(0, true), Some(key(4)), "the first owner had its last stamp");
-        assert_eq!(ledger.key_of(1, true), None, "the stamp may be that of key 2 or of key 5");
+        for value in [4, 5] {
+            ledger.sent(key(value), SCHEDULED | SOFTWARE);
+        }
+        assert_eq!(ledger.key_of(0, SOFTWARE), Some(key(4)), "the first owner had it");
+        assert_eq!(ledger.key_of(1, SOFTWARE), None, "it may be that of key 2 or of key 5");
+        assert_eq!(ledger.key_of(1, SCHEDULED), Some(key(5)));
+        assert_eq!(ledger.key_of(2, SCHEDULED), Some(key(3)), "that frame had a number after all");
     }
 
     #[test]
     fn numbers_wrap() {
         let mut ledger = KeyLedger::new();
         ledger.next = u32::MAX;
-        ledger.sent(key(1));
-        ledger.sent(key(2));
-        assert_eq!(ledger.key_of(u32::MAX, true), Some(key(1)));
-        assert_eq!(ledger.key_of(0, true), Some(key(2)));
+        ledger.sent(key(1), SOFTWARE);
+        ledger.sent(key(2), SOFTWARE);
+        assert_eq!(ledger.key_of(u32::MAX, SOFTWARE), Some(key(1)));
+        assert_eq!(ledger.key_of(0, SOFTWARE), Some(key(2)));
     }
 
     /// What one send does, and what the kernel makes of it.
     #[derive(Clone, Copy, Debug)]
     enum Step {
-        Sent,
-        Refused(Refusal, bool),
-        Report { back: usize, late: bool },
+        Sent(Timestamping),
+        Refused(Timestamping, Refusal, bool),
+        /// A stamp of one of the latest frames that still owe one.
+        Report(usize),
+        /// One of them will never come.
+        Lost(usize),
     }
 
     fn step() -> impl Strategy<Value = Step> {
+        let stamps = || (1_u32..8).prop_map(|bits| Timestamping::from_bits_truncate(bits << 2));
+        let refused =
+            move |refusal| (stamps(), any::<bool>()).prop_map(move |(s, used)| Step::Refused(s, refusal, used));
         prop_oneof![
-            5 => Just(Step::Sent),
-            1 => any::<bool>().prop_map(|used| Step::Refused(Refusal::Unknown, used)),
-            1 => Just(Step::Refused(Refusal::Stamped, true)),
-            1 => Just(Step::Refused(Refusal::Unstamped, true)),
-            1 => Just(Step::Refused(Refusal::Unnumbered, false)),
-            5 => (0_usize..8, any::<bool>()).prop_map(|(back, late)| Step::Report { back, late }),
+            5 => stamps().prop_map(Step::Sent),
+            1 => refused(Refusal::Unknown),
+            1 => refused(Refusal::Stamped),
+            1 => refused(Refusal::Unstamped),
+            1 => refused(Refusal::Unnumbered),
+            8 => (0_usize..8).prop_map(Step::Report),
+            2 => (0_usize..8).prop_map(Step::Lost),
         ]
     }
 
@@ -228,33 +239,60 @@ mod tests {
         fn never_another_frames_key(steps in proptest::collection::vec(step(), 0..200)) {
             let mut ledger = KeyLedger::new();
             let mut kernel_count = 0_u32;
-            // Frames that the kernel still may report: its number, the true key.
-            let mut under_way: Vec<(u32, TxKey)> = Vec::new();
+            // Stamps that the kernel still may report: its number, which, the true key.
+            let mut under_way: Vec<(u32, Timestamping, TxKey)> = Vec::new();
             for (i, step) in (0..).zip(steps) {
                 let this = key(i);
-                if !matches!(step, Step::Report { .. }) && ledger.is_in_doubt() {
+                if matches!(step, Step::Sent(_) | Step::Refused(..)) && ledger.is_in_doubt() {
                     kernel_count = 0;
                     ledger.restarted();
                 }
-                match step {
-                    Step::Sent => {
-                        ledger.sent(this);
-                        under_way.push((kernel_count, this));
-                        kernel_count += 1;
+                let (stamps, numbered) = match step {
+                    Step::Sent(stamps) => {
+                        ledger.sent(this, stamps);
+                        (stamps, true)
                     }
-                    Step::Refused(refusal, used) => {
-                        ledger.refused(this, refusal);
-                        kernel_count += u32::from(used);
-                    }
-                    Step::Report { back, late } => {
-                        let Some(at) = under_way.len().checked_sub(back + 1) else { continue };
-                        let (number, truth) = under_way[at];
-                        let found = ledger.key_of(number, !late);
-                        prop_assert!(found.is_none() || found == Some(truth), "{found:?} for {truth:?}");
-                        if !late {
-                            under_way.remove(at);
+                    Step::Refused(stamps, refusal, used) => {
+                        ledger.refused(this, stamps, refusal);
+                        match refusal {
+                            Refusal::Unnumbered => (Timestamping::empty(), false),
+                            Refusal::Unstamped => (Timestamping::empty(), true),
+                            Refusal::Stamped => (stamps, true),
+                            Refusal::Unknown => (stamps, used),
                         }
                     }
+                    Step::Report(back) | Step::Lost(back) => {
+                        let Some(at) = under_way.len().checked_sub(back + 1) else { continue };
+                        let (number, stamp, truth) = under_way.remove(at);
+                        if matches!(step, Step::Report(_)) {
+                            let found = ledger.key_of(number, stamp);
+                            prop_assert!(found.is_none() || found == Some(truth), "{found:?} for {truth:?}");
+                        }
+                        continue;
+                    }
+                };
+                if numbered {
+                    under_way.extend(stamps.iter().map(|stamp| (kernel_count, stamp, this)));
+                    kernel_count += 1;
+                }
+            }
+        }
+
+        /// Without a restart every stamp has its key.
+        #[test]
+        fn while_the_count_is_certain_no_stamp_is_without_a_key(refusals in proptest::collection::vec(0_usize..4, 1..100)) {
+            let mut ledger = KeyLedger::new();
+            let mut numbers = 0;
+            for (i, refusal) in (0..).zip(refusals) {
+                match refusal {
+                    0 => ledger.refused(key(i), SOFTWARE, Refusal::Unnumbered),
+                    1 => ledger.refused(key(i), SOFTWARE, Refusal::Unstamped),
+                    2 => ledger.refused(key(i), SOFTWARE, Refusal::Stamped),
+                    _ => ledger.sent(key(i), SOFTWARE),
+                }
+                if refusal > 0 {
+                    numbers += 1;
+                    prop_assert_eq!(ledger.key_of(numbers - 1, SOFTWARE), Some(key(i)));
                 }
             }
         }

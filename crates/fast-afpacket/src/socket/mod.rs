@@ -15,8 +15,10 @@ use std::time::Instant;
 
 use crate::addr::{EtherType, PacketAddr};
 use crate::error::Error;
+use crate::granted::Granted;
 use crate::interface::Interface;
-use crate::options::{Granted, Options};
+use crate::nic::NicLoan;
+use crate::options::Options;
 use crate::stamping::Stamping;
 use crate::stats::Counters;
 use crate::sys::{self, abi, ioctl};
@@ -78,6 +80,8 @@ pub(crate) struct Parts {
     pub(crate) cooked: bool,
     pub(crate) stamping: Stamping,
     pub(crate) granted: Granted,
+    /// Given back with the socket.
+    pub(crate) _nic_loan: Option<NicLoan>,
 }
 
 impl PacketSocket {

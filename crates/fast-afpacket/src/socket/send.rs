@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use super::PacketSocket;
 use crate::addr::{EtherType, PacketAddr};
 use crate::sys::{self, ioctl};
+use crate::timestamp::Timestamping;
 use crate::tx_keys::{Refusal, Situation};
 use crate::tx_report::TxKey;
 use crate::wait::{Owed, Target, Waiting};
@@ -52,8 +53,40 @@ impl PacketSocket {
     /// the socket was opened. A frame that is refused with `ENOBUFS` may still have stamps: it got as far as the queue.
     #[doc(alias = "SCM_TS_OPT_ID")]
     pub fn send_keyed(&self, frame: &[u8], key: TxKey) -> io::Result<usize> {
+        self.send_stamped(frame, key, self.parts.stamping.stamps())
+    }
+
+    /// [`send_keyed`](Self::send_keyed) with only these of the stamps that the socket asks for.
+    ///
+    /// A busy sender takes software stamps of every frame and a hardware stamp of one in some: the card's few places
+    /// for stamps are then left to others, a PTP daemon above all.
+    ///
+    /// # Errors
+    ///
+    /// See [`send_keyed`](Self::send_keyed). [`InvalidInput`](io::ErrorKind::InvalidInput) for stamps that were not asked
+    /// for when the socket was opened, and for none.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use fast_afpacket::{Interface, PacketSocket, Timestamping, TxKey};
+    ///
+    /// let socket = PacketSocket::options().timestamping(Timestamping::all()).bind(&Interface::by_name("eth1")?)?;
+    /// let software = Timestamping::TX_SCHEDULED | Timestamping::TX_SOFTWARE;
+    /// for number in 0..1_000 {
+    ///     let stamps = if number % 100 == 0 { Timestamping::TX } else { software };
+    ///     socket.send_stamped(&[0xff; 60], TxKey::new(number), stamps)?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Kernel
+    ///
+    /// Linux 4.8: a control message `SO_TIMESTAMPING` for one frame.
+    #[doc(alias = "SO_TIMESTAMPING")]
+    pub fn send_stamped(&self, frame: &[u8], key: TxKey, stamps: Timestamping) -> io::Result<usize> {
         let to = self.bound_destination()?;
-        self.transmit_keyed(frame, to, key)
+        self.transmit_keyed(frame, to, key, stamps)
     }
 
     /// [`send_to`](Self::send_to) with stamps, as [`send_keyed`](Self::send_keyed) asks for them.
@@ -66,15 +99,22 @@ impl PacketSocket {
             return self.send_keyed(bytes, key);
         }
         let to = self.cooked_destination(address)?;
-        self.transmit_keyed(bytes, Some(&to), key)
+        self.transmit_keyed(bytes, Some(&to), key, self.parts.stamping.stamps())
     }
 
-    fn transmit_keyed(&self, bytes: &[u8], to: Option<&libc::sockaddr_ll>, key: TxKey) -> io::Result<usize> {
+    fn transmit_keyed(
+        &self,
+        bytes: &[u8],
+        to: Option<&libc::sockaddr_ll>,
+        key: TxKey,
+        stamps: Timestamping,
+    ) -> io::Result<usize> {
+        self.parts.stamping.check(stamps)?;
         let tx = self.tx();
         self.transmit(|| {
             let send = |control: &[u8]| sys::send_with_control(tx, bytes, to, control);
             let refusal = |error: &io::Error| self.refusal(error, bytes.len());
-            self.parts.stamping.send(tx, key, send, refusal)
+            self.parts.stamping.send(tx, (key, stamps), send, refusal)
         })
     }
 

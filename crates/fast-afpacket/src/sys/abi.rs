@@ -17,6 +17,18 @@ pub(crate) const SO_TIMESTAMPING_NEW: libc::c_int = 65;
 pub(crate) const SO_TIMESTAMPING: libc::c_int =
     if cfg!(target_pointer_width = "64") { libc::SO_TIMESTAMPING } else { SO_TIMESTAMPING_NEW };
 
+/// Binds to an interface by index without naming it. Linux 5.0.
+pub(crate) const SO_BINDTOIFINDEX: libc::c_int = 62;
+
+/// `struct so_timestamping`: the long form of the option's value, which names a virtual clock. Linux 5.14.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct SoTimestamping {
+    pub(crate) flags: u32,
+    pub(crate) bind_phc: u32,
+}
+const _: () = assert!(size_of::<SoTimestamping>() == 8);
+
 // linux/errqueue.h: `ee_origin` and `ee_info` of a TX stamp.
 
 /// `ee_origin`: the error-queue message is a timestamp.

@@ -6,6 +6,7 @@
 
 pub(crate) mod abi;
 pub(crate) mod cmsg;
+pub(crate) mod hwtstamp;
 pub(crate) mod ioctl;
 pub(crate) mod poll;
 pub(crate) mod sockopt;

@@ -56,6 +56,12 @@ pub(crate) fn set_timestamping(fd: BorrowedFd<'_>, flags: u32) -> io::Result<()>
     set(fd, libc::SOL_SOCKET, abi::SO_TIMESTAMPING, &flags)
 }
 
+/// `SO_TIMESTAMPING` flags, with the clock that hardware stamps are to be of.
+pub(crate) fn set_timestamping_of(fd: BorrowedFd<'_>, flags: u32, phc: u32) -> io::Result<()> {
+    let value = abi::SoTimestamping { flags: flags | libc::SOF_TIMESTAMPING_BIND_PHC, bind_phc: phc };
+    set(fd, libc::SOL_SOCKET, abi::SO_TIMESTAMPING, &value)
+}
+
 /// Packets (with those that were dropped), drops and freezes since the last call: reading resets the kernel's counts.
 pub(crate) fn take_statistics(fd: BorrowedFd<'_>) -> io::Result<[u32; 3]> {
     // Two words without a version 3 ring, three with one.

@@ -18,6 +18,7 @@ mod lab;
 mod link;
 mod metadata;
 mod modes;
+mod nic;
 mod open;
 mod path;
 mod random_programs;
@@ -39,6 +40,7 @@ fn main() {
         ("modes", modes::TESTS),
         ("stamps", stamps::TESTS),
         ("keys", keys::TESTS),
+        ("nic", nic::TESTS),
         ("waits", waits::TESTS),
         ("link", link::TESTS),
         ("metadata", metadata::TESTS),
