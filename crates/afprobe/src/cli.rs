@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Lab(LabArguments),
     /// Probe another host, and receive its probes.
     Run(RunArguments),
+    /// Show what network interfaces can stamp in hardware, what they are set to, and who relies on it.
+    Nic(NicArguments),
 }
 
 #[derive(Debug, Args)]
@@ -59,6 +61,27 @@ pub(crate) struct RunArguments {
     pub(crate) host: Option<String>,
     #[command(flatten)]
     pub(crate) job: JobArguments,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct NicArguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<NicCommand>,
+    /// The interface. Default: all.
+    pub(crate) iface: Option<String>,
+    /// One JSON object for each interface.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NicCommand {
+    /// Give back the timestamp settings that killed programs had borrowed.
+    Restore {
+        /// The interface. Default: all.
+        iface: Option<String>,
+    },
 }
 
 /// How much to do, and how to tell of it.

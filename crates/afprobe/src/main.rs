@@ -7,6 +7,7 @@ mod lab;
 mod namespace;
 mod neighbor;
 mod netlink;
+mod nic;
 mod pending;
 mod plan;
 mod probe;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Lab(arguments) => lab::run(&arguments),
         Command::Run(arguments) => plan::run(&arguments),
+        Command::Nic(arguments) => nic::run(&arguments),
     };
     match done {
         Ok(Verdict::Fine) => ExitCode::SUCCESS,

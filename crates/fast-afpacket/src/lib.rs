@@ -94,7 +94,7 @@ pub use granted::Granted;
 pub use hwtstamp::{Hwtstamp, RxFilter, TxMode};
 pub use interface::{Interface, InterfaceFlags};
 pub use meta::{ChecksumState, RestoreError, RxMeta, VlanTag};
-pub use nic::{ConfigureNic, GivenBack, LoanRecord, NicGrant, NicLoan};
+pub use nic::{ClockUser, ConfigureNic, GivenBack, LoanRecord, NicGrant, NicLoan};
 pub use options::Options;
 pub use socket::PacketSocket;
 pub use stats::Stats;

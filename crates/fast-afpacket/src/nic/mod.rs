@@ -5,11 +5,12 @@ mod loan;
 mod record;
 #[cfg(test)]
 mod tests;
+mod users;
 
-use std::fs;
+use std::ffi::CStr;
+use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::capabilities::{Capabilities, NicRefusal};
 use crate::error::{Context, Error, Step};
@@ -19,6 +20,7 @@ use crate::sys::{self, hwtstamp};
 pub use loan::GivenBack;
 use loan::{Card, Loan};
 use record::{CardId, Record, Registry};
+pub use users::ClockUser;
 
 /// What a socket may do to the NIC's timestamp setting, which belongs to all programs of the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -167,8 +169,8 @@ impl Drop for NicLoan {
     }
 }
 
-impl std::fmt::Debug for NicLoan {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for NicLoan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NicLoan")
             .field("interface", &self.0.card.name())
             .field("former", &self.former())
@@ -286,30 +288,13 @@ impl Card for Nic {
     }
 
     fn write(&self, setting: Hwtstamp) -> io::Result<Hwtstamp> {
-        let write = |socket: std::os::fd::BorrowedFd<'_>, name: &std::ffi::CStr| {
-            hwtstamp::write(socket, name, setting.to_raw())
-        };
+        let write = |socket: BorrowedFd<'_>, name: &CStr| hwtstamp::write(socket, name, setting.to_raw());
         self.interface.query_through(self.socket.as_fd(), write).map(Hwtstamp::from_raw)
     }
 
     fn clock_users(&self) -> Vec<u32> {
         let phc = self.capabilities().ok().and_then(|capabilities| capabilities.phc());
-        phc.map(other_users).unwrap_or_default()
+        let users = phc.map(users::others_with_clock_open).unwrap_or_default();
+        users.iter().map(ClockUser::process).collect()
     }
-}
-
-/// The other processes that have `/dev/ptpN` open, as far as this one may see.
-fn other_users(phc: u32) -> Vec<u32> {
-    let device = format!("/dev/ptp{phc}");
-    let has_it_open = |process: &Path| {
-        let files = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
-        files.into_iter().any(|file| fs::read_link(file.path()).is_ok_and(|target| target == Path::new(&device)))
-    };
-    let number = |process: &Path| process.file_name()?.to_str()?.parse::<u32>().ok();
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let others = processes.filter_map(|process| {
-        let path = process.path();
-        number(&path).filter(|&id| id != std::process::id() && has_it_open(&path))
-    });
-    others.collect()
 }
