@@ -12,6 +12,8 @@ pub(super) trait Card {
     fn name(&self) -> String;
     fn capabilities(&self) -> io::Result<Capabilities>;
     fn read(&self) -> io::Result<Hwtstamp>;
+    /// `EPERM` for a process that may not change the setting, before anything is done about it.
+    fn check_right(&self) -> io::Result<()>;
     /// Gives what the driver made of it.
     fn write(&self, setting: Hwtstamp) -> io::Result<Hwtstamp>;
     /// Other processes that have the card's clock open.
@@ -52,12 +54,14 @@ impl<C: Card> Loan<C> {
     /// Sees to it that the card stamps what is needed, and changes no more than that takes.
     pub(super) fn take(card: C, needs: Hwtstamp, registry: Registry) -> io::Result<Self> {
         let current = card.read()?;
-        let locked = match registry.exists().then(|| registry.lock()) {
+        let untouched = |card| Self { card, former: current, in_force: current, hold: None };
+        if current.serves(needs) && !registry.exists() {
+            return Ok(untouched(card));
+        }
+        let locked = match card.check_right().and_then(|()| registry.lock()) {
             // Without records there are no loans that this process could know of.
-            None | Some(Err(_)) if current.serves(needs) => {
-                return Ok(Self { card, former: current, in_force: current, hold: None });
-            }
-            locked => locked.unwrap_or_else(|| registry.lock())?,
+            Err(_) if current.serves(needs) => return Ok(untouched(card)),
+            locked => locked?,
         };
         let current = card.read()?;
         let mut file = locked.card(card.id()?)?;

@@ -9,6 +9,7 @@ mod users;
 
 use std::ffi::CStr;
 use std::fmt;
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -256,6 +257,9 @@ impl LoanRecord {
     }
 }
 
+/// linux/capability.h
+const CAP_NET_ADMIN: u32 = 12;
+
 /// The card behind an interface, in the network namespace in which it was looked up.
 struct Nic {
     socket: OwnedFd,
@@ -287,6 +291,13 @@ impl Card for Nic {
         self.interface.query_through(self.socket.as_fd(), hwtstamp::read).map(Hwtstamp::from_raw)
     }
 
+    fn check_right(&self) -> io::Result<()> {
+        match has_capability(CAP_NET_ADMIN)? {
+            true => Ok(()),
+            false => Err(io::Error::from_raw_os_error(libc::EPERM)),
+        }
+    }
+
     fn write(&self, setting: Hwtstamp) -> io::Result<Hwtstamp> {
         let write = |socket: BorrowedFd<'_>, name: &CStr| hwtstamp::write(socket, name, setting.to_raw());
         self.interface.query_through(self.socket.as_fd(), write).map(Hwtstamp::from_raw)
@@ -297,4 +308,11 @@ impl Card for Nic {
         let users = phc.map(users::others_with_clock_open).unwrap_or_default();
         users.iter().map(ClockUser::process).collect()
     }
+}
+
+/// Whether the calling thread has this capability in force.
+fn has_capability(number: u32) -> io::Result<bool> {
+    let status = fs::read_to_string("/proc/thread-self/status")?;
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
+    Ok(mask.is_some_and(|mask| mask & 1 << number != 0))
 }

@@ -62,6 +62,9 @@ impl Card for Model {
     fn read(&self) -> io::Result<Hwtstamp> {
         Ok(self.setting.get())
     }
+    fn check_right(&self) -> io::Result<()> {
+        Ok(())
+    }
     fn write(&self, setting: Hwtstamp) -> io::Result<Hwtstamp> {
         self.writes.set(self.writes.get() + 1);
         if !self.filters.contains(&setting.rx()) {
