@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fast_afpacket::MacAddr;
 
+use crate::wire::Wire;
+
 /// Hosts probe each other and show every timestamp of every probe.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
@@ -44,18 +46,18 @@ pub(crate) struct RunArguments {
     /// Source address. Default: the one that the kernel would use.
     #[arg(long, value_name = "ADDR")]
     pub(crate) src_addr: Option<IpAddr>,
-    /// Source UDP port. Probes from it and the five ports above are received.
-    #[arg(long, value_name = "PORT", default_value_t = 60000)]
-    pub(crate) src_port: u16,
+    /// Source UDP port of --wire seed. Probes from it and the five ports above are received. Default: 60000.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) src_port: Option<u16>,
     /// MAC address of the next hop. Default: asked of the kernel's tables, then of the network.
     #[arg(long, value_name = "MAC")]
     pub(crate) dst_mac: Option<MacAddr>,
     /// Address of the host to probe.
     #[arg(long, value_name = "ADDR")]
     pub(crate) dst_addr: IpAddr,
-    /// Destination UDP port, on which probes are received too.
-    #[arg(long, value_name = "PORT", default_value_t = 61000)]
-    pub(crate) dst_port: u16,
+    /// Destination UDP port of --wire seed, on which probes are received too. Default: 61000.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) dst_port: Option<u16>,
     /// Name of this host in the output. Default: its host name.
     #[arg(long, value_name = "NAME")]
     pub(crate) host: Option<String>,
@@ -84,9 +86,12 @@ pub(crate) enum NicCommand {
     },
 }
 
-/// How much to do, and how to tell of it.
+/// What to send, how much of it, and how to tell of it.
 #[derive(Debug, Args)]
 pub(crate) struct JobArguments {
+    /// What probes are on the wire. Both sides need the same.
+    #[arg(long, value_enum, default_value_t = Wire::Seed)]
+    pub(crate) wire: Wire,
     /// Probes that each host sends. Default: no end.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
@@ -146,7 +151,7 @@ mod tests {
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
         let Command::Run(arguments) = cli.command else { panic!("another command") };
         assert_eq!(arguments.src_mac, Some(MacAddr::new([0x02, 0x42, 0xac, 0xc8, 0x01, 0x61])));
-        assert_eq!((arguments.src_port, arguments.dst_port), (60000, 61000));
+        assert_eq!((arguments.src_port, arguments.dst_port), (Some(60000), Some(61000)));
         assert_eq!(arguments.job.interval, Duration::from_secs(1));
     }
 
@@ -157,6 +162,7 @@ mod tests {
             ("lab --interval=-5ms", "\"-5ms\" is not a time"),
             ("lab --count 0", "0 is not in 1.."),
             ("lab --max-loss 101", "\"101\" is not a share"),
+            ("lab --wire udp", "seed, ptp, ptp-udp"),
             ("run --dst-addr 1.2.3", "invalid IP address"),
             ("run --dst-addr 192.0.2.1 --dst-mac 1:2", "\"1:2\" is not a MAC address"),
             ("run", "--dst-addr <ADDR>"),

@@ -19,6 +19,7 @@ use crate::sender::{self, Schedule};
 use crate::session::{End, OneWay, Session, Summary};
 use crate::sink::Sink;
 use crate::warm_up;
+use crate::wire::{Ports, Wire};
 
 const STATS_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the loop that prints waits at most before it looks at the time.
@@ -27,8 +28,6 @@ const TICK: Duration = Duration::from_millis(20);
 const LINGER_AFTER_STOP: Duration = Duration::from_millis(200);
 /// Events that may wait to be printed. When they are that many, probing waits for the printing.
 const BACKLOG: usize = 4096;
-/// Probes come from the source port and this many above it, as the Go example has it.
-const SOURCE_PORTS: u16 = 5;
 
 /// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,19 +41,29 @@ pub(crate) struct Host {
     name: String,
     socket: PacketSocket,
     frame: ProbeFrame,
-    _sink: Sink,
+    wire: Wire,
+    _sink: Option<Sink>,
 }
 
 impl Host {
     /// Opens a host's sockets in the network namespace of the calling thread.
     pub(crate) fn open(name: String, interface: &Interface, path: Path) -> Result<Self> {
-        let source_ports = path.src_port..=path.src_port.saturating_add(SOURCE_PORTS);
-        let filter = Filter::udp_dst(path.dst_port).source_ports(source_ports).address(path.src_addr).filter();
+        let filter = match path.ports {
+            Some(Ports { src, dst, more_sources }) => {
+                let sources = src..=src.saturating_add(more_sources);
+                Filter::udp_dst(dst).source_ports(sources).address(path.src_addr).filter()
+            }
+            None => Wire::ethernet_filter()?,
+        };
         let options = PacketSocket::options().dual(true).timestamping(Timestamping::all()).filter(&filter);
         let socket = options.bind(interface)?;
-        let sink = Sink::open(path.src_addr, path.dst_port)?;
+        let sink = match (path.ports, path.wire) {
+            (Some(ports), Wire::Seed) => Some(Sink::open(path.src_addr, ports.dst)?),
+            (Some(ports), _) => Sink::open_unless_taken(path.src_addr, ports.dst)?,
+            (None, _) => None,
+        };
         warm_up::wait_for_stamping();
-        Ok(Self { name, socket, frame: ProbeFrame::new(&path)?, _sink: sink })
+        Ok(Self { name, socket, frame: ProbeFrame::new(&path)?, wire: path.wire, _sink: sink })
     }
 }
 
@@ -70,7 +79,7 @@ pub(crate) fn run(hosts: &[Host], job: &JobArguments) -> Result<Verdict> {
     thread::scope(|scope| {
         let mut threads = Vec::new();
         for (index, host) in hosts.iter().enumerate() {
-            let (socket, stop, schedule) = (&host.socket, &*stop, &schedule);
+            let (socket, wire, stop, schedule) = (&host.socket, host.wire, &*stop, &schedule);
             let (mut frame, tell) = (host.frame.clone(), teller(index, &events));
             threads.push(scope.spawn(move || {
                 let result = sender::run(socket, &mut frame, schedule, stop, |tx| tell(Event::Tx(tx)));
@@ -78,7 +87,7 @@ pub(crate) fn run(hosts: &[Host], job: &JobArguments) -> Result<Verdict> {
                 stop_unless_ok(result, stop)
             }));
             let tell = teller(index, &events);
-            threads.push(scope.spawn(move || stop_unless_ok(receiver::run(socket, tell), stop)));
+            threads.push(scope.spawn(move || stop_unless_ok(receiver::run(socket, wire, tell), stop)));
         }
         drop(events);
         let report = report::new(job.format, io::stdout().lock());

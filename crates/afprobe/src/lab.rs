@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::thread;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use fast_afpacket::{Interface, MacAddr};
 
 use crate::cli::{Format, LabArguments};
@@ -13,6 +13,7 @@ use crate::engine::{self, Host, Verdict};
 use crate::frame::Path;
 use crate::namespace::{NetworkNamespace, become_root_of_a_user_namespace, can_make_network_namespaces};
 use crate::netlink::{LinkSpec, Netlink};
+use crate::wire::Wire;
 
 /// A host of the lab. The Vagrant machines of the Go package have the same names, addresses and interface.
 struct LabHost {
@@ -42,12 +43,12 @@ const HOSTS: [LabHost; 2] = [
 ];
 
 const INTERFACE: &str = "eth1";
-const SRC_PORT: u16 = 60000;
-const DST_PORT: u16 = 61000;
 
 /// Makes the hosts, runs the job on them, and leaves nothing behind: the namespaces have no names and end with the
 /// process, however it ends.
 pub(crate) fn run(arguments: &LabArguments) -> Result<Verdict> {
+    let (wire, ipv6) = (arguments.job.wire, arguments.ipv6);
+    ensure!(!ipv6 || wire.ports().is_some(), "--ipv6 is for probes over UDP: --wire seed or --wire ptp-udp");
     let is_ordinary_user = !can_make_network_namespaces()?;
     if is_ordinary_user {
         become_root_of_a_user_namespace()?;
@@ -56,8 +57,7 @@ pub(crate) fn run(arguments: &LabArguments) -> Result<Verdict> {
     connect(&namespaces)?;
     let [first, second] = &HOSTS;
     let [first_namespace, second_namespace] = &namespaces;
-    let hosts =
-        [open(first, second, first_namespace, arguments.ipv6)?, open(second, first, second_namespace, arguments.ipv6)?];
+    let hosts = [open(first, second, first_namespace, wire, ipv6)?, open(second, first, second_namespace, wire, ipv6)?];
     if arguments.job.format == Format::Human {
         for (host, namespace) in HOSTS.iter().zip(&namespaces) {
             // Only a hint: where it cannot be written, the job goes on.
@@ -103,15 +103,15 @@ fn connect(namespaces: &[NetworkNamespace; 2]) -> Result<()> {
     Ok(())
 }
 
-fn open(host: &LabHost, peer: &LabHost, namespace: &NetworkNamespace, ipv6: bool) -> Result<Host> {
+fn open(host: &LabHost, peer: &LabHost, namespace: &NetworkNamespace, wire: Wire, ipv6: bool) -> Result<Host> {
     let address = |host: &LabHost| -> Result<IpAddr> { Ok(if ipv6 { host.ipv6 } else { host.ipv4 }.parse()?) };
     let path = Path {
         src_mac: host.mac,
         dst_mac: peer.mac,
         src_addr: address(host)?,
         dst_addr: address(peer)?,
-        src_port: SRC_PORT,
-        dst_port: DST_PORT,
+        wire,
+        ports: wire.ports(),
     };
     inside(namespace, || {
         let interface = Interface::by_name(INTERFACE)?;

@@ -10,6 +10,7 @@ use crate::engine::{self, Host, Verdict};
 use crate::frame::Path;
 use crate::neighbor;
 use crate::netlink::Netlink;
+use crate::wire::{Ports, Wire};
 
 /// Probes one other host from this one.
 pub(crate) fn run(arguments: &RunArguments) -> Result<Verdict> {
@@ -31,6 +32,8 @@ fn host_name() -> Result<String> {
 /// What was not given is found out: the interface and the source from the route, the MAC address of the next hop from
 /// the kernel's tables or the network.
 fn find_path(arguments: &RunArguments) -> Result<(Interface, Path)> {
+    let wire = arguments.job.wire;
+    let ports = find_ports(arguments)?;
     let dst_addr = arguments.dst_addr;
     let mut netlink = Netlink::open()?;
     let given = arguments.iface_name.as_deref().map(Interface::by_name).transpose()?;
@@ -63,13 +66,25 @@ fn find_path(arguments: &RunArguments) -> Result<(Interface, Path)> {
     let dst_mac = match arguments.dst_mac {
         Some(mac) => mac,
         None => {
-            let next_hop = route.and_then(|route| route.gateway).unwrap_or(dst_addr);
-            neighbor::mac_of(next_hop, &interface, src_mac, src_addr, &mut netlink)?
+            let gateway = route.and_then(|route| route.gateway);
+            if let (Some(gateway), None) = (gateway, ports) {
+                bail!("{dst_addr} is behind the router {gateway}, which forwards no PTP over Ethernet: --wire ptp-udp");
+            }
+            neighbor::mac_of(gateway.unwrap_or(dst_addr), &interface, src_mac, src_addr, &mut netlink)?
         }
     };
-    let path =
-        Path { src_mac, dst_mac, src_addr, dst_addr, src_port: arguments.src_port, dst_port: arguments.dst_port };
-    Ok((interface, path))
+    Ok((interface, Path { src_mac, dst_mac, src_addr, dst_addr, wire, ports }))
+}
+
+/// The wire's ports, or those that were given. A card looks for PTP on one port: that cannot be changed.
+fn find_ports(arguments: &RunArguments) -> Result<Option<Ports>> {
+    let (src, dst) = (arguments.src_port, arguments.dst_port);
+    ensure!(
+        arguments.job.wire == Wire::Seed || (src, dst) == (None, None),
+        "--src-port and --dst-port are for --wire seed: PTP has UDP port 319, and over Ethernet none"
+    );
+    let given = |ports: Ports| Ports { src: src.unwrap_or(ports.src), dst: dst.unwrap_or(ports.dst), ..ports };
+    Ok(arguments.job.wire.ports().map(given))
 }
 
 fn own_mac(interface: &Interface, dst_addr: IpAddr) -> Result<MacAddr> {

@@ -7,12 +7,13 @@ use fast_afpacket::{PacketSocket, SystemStamp};
 
 use crate::frame::probe_in;
 use crate::probe::{Event, Rx};
+use crate::wire::Wire;
 
 /// Room for the largest frame that a card or a virtual link may merge.
 const BUFFER_LEN: usize = 65_600;
 
 /// Receives until the socket is closed.
-pub(crate) fn run(socket: &PacketSocket, mut tell: impl FnMut(Event)) -> Result<()> {
+pub(crate) fn run(socket: &PacketSocket, wire: Wire, mut tell: impl FnMut(Event)) -> Result<()> {
     let mut buf = vec![0; BUFFER_LEN];
     loop {
         let meta = match socket.recv(&mut buf) {
@@ -30,7 +31,7 @@ pub(crate) fn run(socket: &PacketSocket, mut tell: impl FnMut(Event)) -> Result<
             },
         };
         let userspace = SystemStamp::now();
-        let probe = buf.get(..meta.len).and_then(|frame| probe_in(frame, meta.checksum));
+        let probe = buf.get(..meta.len).and_then(|frame| probe_in(wire, frame, meta.checksum));
         tell(match probe {
             Some(probe) => Event::Rx(Rx {
                 probe,

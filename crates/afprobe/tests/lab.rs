@@ -32,6 +32,13 @@ fn every_probe_is_stamped_and_arrives_over_ipv6() {
     where_a_lab_works("every_probe_is_stamped_and_arrives_over_ipv6", || check_twenty_probes("--ipv6"));
 }
 
+#[test]
+fn ptp_probes_are_stamped_and_arrive_as_well() {
+    where_a_lab_works("ptp_probes_are_stamped_and_arrive_as_well", || {
+        ["--wire ptp", "--wire ptp-udp", "--wire ptp-udp --ipv6"].into_iter().for_each(check_twenty_probes);
+    });
+}
+
 fn check_twenty_probes(arguments: &str) {
     const TX_KEYS: [&str; 8] =
         ["event", "host", "probe", "userspace_ns", "scheduled_ns", "software_ns", "hardware_ns", "outcome"];
@@ -203,10 +210,17 @@ fn bad_arguments_exit_with_2_and_are_named() {
         ("lab --duration soon", "'--duration <TIME>'"),
         ("lab --max-loss 101", "'--max-loss <PERCENT>'"),
         ("lab --format xml", "'--format <FORMAT>'"),
+        ("lab --wire udp", "'--wire <WIRE>'"),
+        ("lab --wire ptp --ipv6", "--wire ptp-udp"),
         ("run", "--dst-addr <ADDR>"),
         ("run --dst-addr 192.168.56", "'--dst-addr <ADDR>'"),
         ("run --dst-addr 192.168.56.102 --dst-mac 1:2", "'--dst-mac <MAC>'"),
         ("run --dst-addr 192.168.56.102 --src-port 65536", "'--src-port <PORT>'"),
+        ("run --dst-addr 192.168.56.102 --wire ptp --src-port 60000", "--src-port and --dst-port are for --wire seed"),
+        (
+            "run --dst-addr 192.168.56.102 --wire ptp-udp --dst-port 319",
+            "--src-port and --dst-port are for --wire seed",
+        ),
     ] {
         let ended = run(&mut afprobe(arguments));
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{arguments}: {}", ended.stderr);

@@ -3,16 +3,15 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
     reason = "a test that finds something else than it expects shall panic"
 )]
 
 mod common;
 
-use std::net::IpAddr;
 use std::process::Command;
 
-use common::process::{Process, run_with_input};
+use common::capture::{TCPDUMP, checksum, frames_in, octets, tshark};
+use common::process::Process;
 use common::{Host, missing, skip, two_hosts, with_privileges};
 
 /// Probes that each host sends at least.
@@ -36,8 +35,7 @@ fn capture(test: &str, ipv6: bool) {
         // What the kernel's table knows nobody is asked.
         host.ip(&format!("neighbor add {} lladdr {} dev eth1", peer.address(ipv6), peer.mac_text()));
     }
-    let tcpdump = "-i eth1 -n -s 0 -U --immediate-mode -Z root -w -";
-    let mut tcpdump = far.spawn(Command::new("tcpdump").args(tcpdump.split_whitespace()));
+    let mut tcpdump = far.spawn(Command::new("tcpdump").args(TCPDUMP));
     tcpdump.wait_until("listening", |tcpdump| tcpdump.stderr().contains("listening on eth1"));
     let first = near.probe(far.address(ipv6), "");
     let second = far.probe(near.address(ipv6), "");
@@ -78,11 +76,7 @@ fn capture(test: &str, ipv6: bool) {
 fn check_with_tshark(capture: &[u8], udp: usize, ipv4: usize) {
     let matching = |capture: &[u8], filter: &str| {
         // What a complaint quotes of a probe counts as one otherwise.
-        let filter = &format!("({filter}) && !icmp && !icmpv6");
-        let options = ["-n", "-r", "-", "-o", "udp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE", "-Y", filter];
-        let ended = run_with_input(Command::new("tshark").args(options), capture.to_vec());
-        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        ended.stdout.lines().count()
+        tshark(capture, &format!("({filter}) && !icmp && !icmpv6"), &[]).len()
     };
     const BAD: &str = "udp.checksum.status == 0 || ip.checksum.status == 0 || _ws.malformed";
     assert_eq!(matching(capture, BAD), 0);
@@ -98,26 +92,6 @@ fn check_with_tshark(capture: &[u8], udp: usize, ipv4: usize) {
 }
 
 const PREFIX: [u8; 8] = [0x93, 0x72, 0xe7, 0x59, 0xc7, 0xb5, 0xaa, 0x73];
-
-/// The frames of a capture file, up to where it is complete.
-fn frames_in(capture: &[u8]) -> Vec<&[u8]> {
-    let Some((header, mut rest)) = capture.split_at_checked(24) else {
-        return Vec::new();
-    };
-    let word = |bytes: &[u8], at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
-    assert_eq!((word(header, 0), word(header, 20)), (0xa1b2_c3d4, 1), "microseconds, this byte order, Ethernet");
-    let mut frames = Vec::new();
-    while let Some((record, behind)) = rest.split_at_checked(16) {
-        let (captured, original) = (word(record, 8), word(record, 12));
-        let Some((frame, behind)) = behind.split_at_checked(captured as usize) else {
-            break;
-        };
-        assert_eq!(captured, original, "a frame was cut");
-        frames.push(frame);
-        rest = behind;
-    }
-    frames
-}
 
 /// Whether a frame carries UDP, over IPv4 or IPv6.
 fn is_udp(frame: &[u8]) -> bool {
@@ -165,21 +139,4 @@ fn expected(src: &Host, dst: &Host, ipv6: bool, id: u64) -> Vec<u8> {
     let mut frame = [&dst.mac[..], &src.mac, &ether_type, &ip, &udp].concat();
     frame.resize(frame.len().max(60), 0);
     frame
-}
-
-fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
-}
-
-/// The Internet checksum (RFC 1071) of an even number of bytes.
-fn checksum(bytes: &[u8]) -> u16 {
-    let words = bytes.as_chunks::<2>().0.iter().map(|word| u32::from(u16::from_be_bytes(*word)));
-    let mut sum: u32 = words.sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
 }

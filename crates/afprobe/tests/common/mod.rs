@@ -2,6 +2,7 @@
 //! privileges for both.
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+pub(crate) mod capture;
 pub(crate) mod process;
 
 use std::env;
