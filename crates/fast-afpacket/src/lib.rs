@@ -44,6 +44,7 @@
 //! | send, receive, wait | [`PacketSocket`] |
 //! | know what came with a frame | [`RxMeta`], [`Timestamps`], [`VlanTag`] |
 //! | know when a frame left | [`PacketSocket::send_keyed`], [`PacketSocket::recv_tx`], [`TxReport`] |
+//! | know what became of each sent frame | [`TxTracker`], [`TxOutcome`] |
 //! | receive only what is wanted | [`Filter`] |
 //! | know what was lost | [`Stats`] |
 //!
@@ -82,6 +83,7 @@ mod stamping;
 mod stats;
 mod sys;
 mod timestamp;
+mod tx;
 mod tx_keys;
 mod tx_report;
 mod wait;
@@ -99,6 +101,7 @@ pub use options::Options;
 pub use socket::PacketSocket;
 pub use stats::Stats;
 pub use timestamp::{ControlError, HardwareStamp, SystemStamp, Timestamping, Timestamps};
+pub use tx::{MissingReason, Rejected, StrayStamps, TxJoiner, TxOutcome, TxPacing, TxResult, TxTracker};
 pub use tx_report::{TxKey, TxReport, TxStage};
 
 /// The examples of the README are compiled with the tests of this crate.

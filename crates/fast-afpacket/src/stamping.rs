@@ -19,6 +19,7 @@ pub(crate) struct Stamping {
     request: Request,
     /// The stamps that a keyed frame asks for if nothing else is said.
     stamps: Timestamping,
+    payload: bool,
     keys: Keys,
 }
 
@@ -49,7 +50,7 @@ impl Stamping {
         } else {
             Keys::Counted(Mutex::new(KeyLedger::new()))
         };
-        Ok(Self { request, stamps, keys })
+        Ok(Self { request, stamps, payload, keys })
     }
 
     pub(crate) const fn gives_tx_stamps(&self) -> bool {
@@ -69,6 +70,11 @@ impl Stamping {
             true => Ok(()),
             false => Err(not_asked_for()),
         }
+    }
+
+    /// Whether each stamp comes with its frame.
+    pub(crate) const fn returns_payload(&self) -> bool {
+        self.payload
     }
 
     pub(crate) const fn has_own_keys(&self) -> bool {

@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 
 use crate::sys::poll::{Edges, Event, PollFd, poll};
 
-/// The three waits of a socket and what ends all of them.
+/// The waits of a socket and what ends all of them.
 #[derive(Default)]
 pub(crate) struct Waits {
     pub(crate) receive: Wait,
     pub(crate) send: Wait,
     pub(crate) tx_stamp: Wait,
+    /// For TX stamps too, by senders that let no more than so many be under way.
+    pub(crate) pacing: Wait,
     nonblocking: AtomicBool,
     closed: AtomicBool,
     gone: AtomicBool,
@@ -77,7 +79,7 @@ impl Waits {
     }
 
     fn wake_all(&self) {
-        for wait in [&self.receive, &self.send, &self.tx_stamp] {
+        for wait in [&self.receive, &self.send, &self.tx_stamp, &self.pacing] {
             wait.lock().wake();
         }
     }
@@ -217,16 +219,17 @@ pub(crate) struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    /// Waits until the target may be ready. Returns early now and then: the caller tries again.
+    /// Waits until the target may be ready, or until `limit`. Returns early now and then: the caller tries again.
     ///
     /// # Errors
     ///
     /// `ECONNABORTED` closed, `ENODEV` interface removed, `ENETDOWN` interface went down, `EAGAIN` non-blocking,
     /// `ETIMEDOUT` deadline passed.
-    pub(crate) fn park(&self) -> io::Result<()> {
+    pub(crate) fn park(&self, limit: Option<Instant>) -> io::Result<()> {
         let timeout = self.wait.time_left(self.all)?;
         let look_again = self.all.is_link_watched().then_some(LINK_WATCH_INTERVAL);
-        let timeout = [timeout, look_again].into_iter().flatten().min();
+        let limit = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
+        let timeout = [timeout, look_again, limit].into_iter().flatten().min();
         let Target { fd, events, .. } = self.target;
         let socket = match &self.slot.edges {
             Some(edges) => PollFd::new(edges.as_fd(), libc::POLLIN),

@@ -1,6 +1,7 @@
 //! What becomes of a socket when its interface goes down, comes up, or goes away.
 
 use std::io;
+use std::time::Instant;
 
 use super::PacketSocket;
 use crate::interface::InterfaceFlags;
@@ -9,18 +10,19 @@ use crate::wait::{Owed, Waiting};
 
 /// The state of the link.
 impl PacketSocket {
-    /// Waits for what a call lacks. `begin` makes the waiting, once.
+    /// Waits for what a call lacks, at most until `limit`. `begin` makes the waiting, once.
     pub(super) fn park<'a>(
         &'a self,
         waiting: &mut Option<Waiting<'a>>,
+        limit: Option<Instant>,
         begin: impl FnOnce() -> io::Result<Waiting<'a>>,
     ) -> io::Result<()> {
         if self.waits.is_link_watched() {
             self.look_after_link();
         }
         match waiting {
-            Some(waiting) => waiting.park(),
-            None => waiting.insert(begin()?).park(),
+            Some(waiting) => waiting.park(limit),
+            None => waiting.insert(begin()?).park(limit),
         }
     }
 

@@ -147,6 +147,7 @@ impl PacketSocket {
     #[doc(alias("SetWriteDeadline", "SO_SNDTIMEO"))]
     pub fn set_write_deadline(&self, deadline: Option<Instant>) {
         self.waits.send.set_deadline(deadline);
+        self.waits.pacing.set_deadline(deadline);
     }
 
     /// Sets until when [`recv_tx`](Self::recv_tx) waits; `None` is for ever.

@@ -92,7 +92,7 @@ impl PacketSocket {
             Some(libc::ENETDOWN) => return Err(self.link_down(error, false)),
             _ => return Err(error),
         }
-        self.park(waiting, || {
+        self.park(waiting, None, || {
             let target = Target {
                 fd: self.rx(),
                 events: libc::POLLIN,

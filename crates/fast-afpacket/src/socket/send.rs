@@ -176,7 +176,7 @@ impl PacketSocket {
             Some(libc::ENXIO | libc::ENODEV) => return Err(self.gone_or(error)),
             _ => return Err(error),
         }
-        self.park(waiting, || {
+        self.park(waiting, None, || {
             let target = Target {
                 fd: self.tx(),
                 events: libc::POLLOUT,

@@ -45,6 +45,15 @@ pub(crate) fn socket_option(fd: BorrowedFd<'_>, option: c_int) -> io::Result<c_i
     Ok(value[0].cast_signed())
 }
 
+/// What the receive queue and the error queue take together, and the limit at which more is thrown away, in bytes.
+pub(crate) fn receive_memory(fd: BorrowedFd<'_>) -> io::Result<[u32; 2]> {
+    // SK_MEMINFO_RMEM_ALLOC, SK_MEMINFO_RCVBUF, and what else there is.
+    let mut words = [0; 16];
+    get(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, &mut words)?;
+    let [allocated, limit, ..] = words;
+    Ok([allocated, limit])
+}
+
 /// Takes the pending error of the socket (`SO_ERROR`), which the kernel reports only once.
 pub(crate) fn take_error(fd: BorrowedFd<'_>) -> io::Result<Option<io::Error>> {
     let errno = socket_option(fd, libc::SO_ERROR)?;
