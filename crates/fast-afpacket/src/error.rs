@@ -53,6 +53,9 @@ pub enum Step {
     Membership,
     /// Reading statistics: `PACKET_STATISTICS`.
     Statistics,
+    /// Opening the PTP hardware clock of an interface. `EOPNOTSUPP`: it has none. `EACCES`: the device file cannot be
+    /// read.
+    Clock,
     /// What a wait needs: `eventfd(2)`, `epoll_create1(2)`. `EMFILE`: too many open files.
     Wait,
 }
@@ -75,6 +78,7 @@ impl Step {
             Self::Bind => "bind to",
             Self::Membership => "change memberships of",
             Self::Statistics => "read statistics of",
+            Self::Clock => "read the clock of",
             Self::Wait => "prepare waiting on",
         }
     }
@@ -151,6 +155,9 @@ impl Error {
             (Step::Open, libc::EAFNOSUPPORT) => Some("this kernel has no packet sockets (CONFIG_PACKET)"),
             (Step::Filter, libc::EPERM) => Some("the filter is locked"),
             (Step::Filter, libc::ENOMEM) => Some("raise net.core.optmem_max or shorten the program"),
+            (Step::Clock, libc::EOPNOTSUPP) => Some("the interface has no PTP hardware clock"),
+            (Step::Clock, libc::EACCES | libc::EPERM) => Some("its device file, /dev/ptpN, needs read permission"),
+            (Step::Clock, libc::ENOENT) => Some("there is no such device file, or a container hides it"),
             (Step::Bind, libc::ENODEV) => Some("the interface is gone"),
             _ => None,
         }

@@ -46,6 +46,9 @@
 //! | know when a frame left | [`PacketSocket::send_keyed`], [`PacketSocket::recv_tx`], [`TxReport`] |
 //! | know what became of each sent frame | [`TxTracker`], [`TxOutcome`] |
 //! | receive only what is wanted | [`Filter`] |
+//! | read the clock of a NIC | [`Phc`] |
+//! | compare hardware stamps with software stamps | [`PhcTracker`] |
+//! | turn UTC into TAI | [`TaiOffset`] |
 //! | know what was lost | [`Stats`] |
 //!
 //! # What it needs
@@ -70,6 +73,8 @@
 
 mod addr;
 mod capabilities;
+mod clock;
+mod drift;
 mod error;
 mod filter;
 mod granted;
@@ -78,6 +83,8 @@ mod interface;
 mod meta;
 mod nic;
 mod options;
+mod phc;
+mod phc_tracker;
 mod socket;
 mod stamping;
 mod stats;
@@ -90,6 +97,8 @@ mod wait;
 
 pub use addr::{EtherType, MacAddr, PacketAddr, PacketType, ParseMacAddrError};
 pub use capabilities::{Capabilities, NicRefusal};
+pub use clock::{MonotonicStamp, TaiOffset, TaiStamp};
+pub use drift::Drift;
 pub use error::{Error, Step};
 pub use filter::{Filter, FilterError, Instruction, UdpDst};
 pub use granted::Granted;
@@ -98,6 +107,8 @@ pub use interface::{Interface, InterfaceFlags};
 pub use meta::{ChecksumState, RestoreError, RxMeta, VlanTag};
 pub use nic::{ClockUser, ConfigureNic, GivenBack, LoanRecord, NicGrant, NicLoan};
 pub use options::Options;
+pub use phc::{CrossMethod, CrossTimestamp, Phc};
+pub use phc_tracker::{Basis, Converted, ConvertedBack, Fed, PhcTracker, Stepped};
 pub use socket::PacketSocket;
 pub use stats::Stats;
 pub use timestamp::{ControlError, HardwareStamp, SystemStamp, Timestamping, Timestamps};

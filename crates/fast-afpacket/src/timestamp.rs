@@ -8,7 +8,7 @@ use bitflags::bitflags;
 use crate::sys::abi;
 use crate::sys::cmsg::{Malformed, Message, Messages};
 
-const NANOS_PER_SEC: i64 = 1_000_000_000;
+pub(crate) const NANOS_PER_SEC: i64 = 1_000_000_000;
 
 /// A point in time on one clock, in nanoseconds since that clock's epoch. The kernel itself keeps time in 64 signed
 /// bits, so nothing is lost, and the years 1678 to 2262 fit.
@@ -60,6 +60,7 @@ macro_rules! stamp {
         }
     };
 }
+pub(crate) use stamp;
 
 stamp! {
     /// A stamp that the kernel took from `CLOCK_REALTIME`: UTC as this host knows it.

@@ -9,6 +9,7 @@ pub(crate) mod cmsg;
 pub(crate) mod hwtstamp;
 pub(crate) mod ioctl;
 pub(crate) mod poll;
+pub(crate) mod ptp;
 pub(crate) mod sockopt;
 
 use std::ffi::c_int;
