@@ -10,8 +10,10 @@
 )]
 
 mod card;
+mod clocks;
 mod liar;
 mod loans;
+mod outcomes;
 mod stamps;
 
 use std::env;
@@ -31,7 +33,7 @@ fn main() {
     let tests = match env::var("FAST_AFPACKET_CARD").as_deref() {
         _ if interface.is_none() => Vec::new(),
         Ok("e1000e") => vec![liar::TESTS],
-        _ => vec![stamps::TESTS, loans::TESTS],
+        _ => vec![stamps::TESTS, outcomes::TESTS, loans::TESTS, clocks::TESTS],
     };
     let trials = tests.into_iter().flatten().map(|&(name, run)| {
         Trial::test(name, move || {

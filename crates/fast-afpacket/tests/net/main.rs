@@ -20,6 +20,7 @@ mod metadata;
 mod modes;
 mod nic;
 mod open;
+mod outcomes;
 mod path;
 mod random_programs;
 mod stamps;
@@ -41,6 +42,7 @@ fn main() {
         ("stamps", stamps::TESTS),
         ("keys", keys::TESTS),
         ("nic", nic::TESTS),
+        ("outcomes", outcomes::TESTS),
         ("waits", waits::TESTS),
         ("link", link::TESTS),
         ("metadata", metadata::TESTS),

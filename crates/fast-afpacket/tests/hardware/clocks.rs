@@ -1,0 +1,146 @@
+//! The card's clock: read, followed through a step and a slew, and virtual clocks on top of it.
+
+use std::fs;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use fast_afpacket::{
+    CrossMethod, Fed, HardwareStamp, Phc, PhcTracker, SystemStamp, TxKey, TxPacing, TxResult, TxTracker,
+};
+
+use crate::card::{bind, interface, options, reports, sync, with_events_on};
+
+crate::tests! {
+    the_clock_is_read;
+    stamps_are_converted_through_a_step_and_a_slew;
+    the_bound_grows_when_sampling_stops;
+    stamps_of_a_virtual_clock;
+}
+
+fn phc_ctl(arguments: &[&str]) {
+    let output = Command::new("phc_ctl").args([&*interface().name(), "--"]).args(arguments).output();
+    let output = output.expect("phc_ctl of linuxptp");
+    assert!(output.status.success(), "{output:?}");
+}
+
+fn the_clock_is_read() {
+    let phc = Phc::of(&interface()).unwrap();
+    assert_eq!(phc.index(), 0);
+    assert!(!phc.name().unwrap().is_empty());
+    assert!(phc.max_adjustment().unwrap().as_ppb() > 0);
+    let (first, cross, second) = (phc.now().unwrap(), phc.cross_timestamp().unwrap(), phc.now().unwrap());
+    assert!(first <= cross.hardware && cross.hardware <= second);
+    assert_eq!(cross.method, CrossMethod::Extended, "igb has no PRECISE");
+    println!("{cross:?}");
+    // 37 seconds are seen.
+    phc_ctl(&["adj", "37"]);
+    let ahead = phc.now().unwrap().nanos_since(second);
+    assert!(ahead >= 37_000_000_000, "{ahead}");
+}
+
+/// A stamp of the card, and the system time between which it was taken.
+struct Taken {
+    hardware: HardwareStamp,
+    not_before: SystemStamp,
+    not_after: SystemStamp,
+}
+
+fn stamps_are_converted_through_a_step_and_a_slew() {
+    const COUNT: u32 = 200;
+    let _on = with_events_on();
+    let socket = bind(options());
+    let sender = TxTracker::new(&socket).unwrap().pacing(TxPacing::hardware());
+    let phc = Phc::of(&interface()).unwrap();
+    let clock = Mutex::new(PhcTracker::new());
+    let lock = || clock.lock().unwrap_or_else(PoisonError::into_inner);
+    lock().sample(&phc).unwrap();
+    let done = AtomicBool::new(false);
+    let mut taken = Vec::new();
+    let mut steps = 0;
+    thread::scope(|scope| {
+        let sampler = scope.spawn(|| {
+            let mut steps = 0;
+            while !done.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(50));
+                steps += u32::from(matches!(lock().sample(&phc).unwrap(), Fed::Stepped(_)));
+            }
+            steps
+        });
+        for number in 0..COUNT {
+            match number {
+                70 => phc_ctl(&["adj", "37"]),
+                130 => phc_ctl(&["freq", "50000"]),
+                _ => {}
+            }
+            sender.send(&sync(number), TxKey::new(number)).unwrap();
+            let outcome = sender.outcome().unwrap();
+            assert_eq!(outcome.result, TxResult::Complete, "{outcome:?}");
+            taken.push(Taken {
+                hardware: outcome.hardware.unwrap(),
+                not_before: outcome.software.unwrap(),
+                not_after: SystemStamp::now(),
+            });
+            thread::sleep(Duration::from_millis(15));
+        }
+        done.store(true, Ordering::Relaxed);
+        steps = sampler.join().unwrap();
+    });
+    phc_ctl(&["freq", "0"]);
+    lock().sample(&phc).unwrap();
+    let clock = lock();
+    assert_eq!(steps, 1, "the step by 37 s, and no other");
+    let (mut right, mut bounds) = (0, Vec::new());
+    for Taken { hardware, not_before, not_after } in &taken {
+        let Some(converted) = clock.to_system(*hardware) else { continue };
+        let bound = i64::try_from(converted.bound.as_nanos()).unwrap();
+        let (early, late) = (not_before.nanos_since(converted.system), converted.system.nanos_since(*not_after));
+        if early <= bound && late <= bound {
+            right += 1;
+        } else {
+            println!("{hardware}: {converted:?}, {early} ns early, {late} ns late");
+        }
+        bounds.push(bound);
+    }
+    bounds.sort_unstable();
+    println!("{right} of {COUNT} within the bound; median bound {} ns", bounds[bounds.len() / 2]);
+    assert!(right >= COUNT * 99 / 100, "{right}");
+    assert!(bounds[bounds.len() / 2] < 10_000_000, "a bound that says something");
+}
+
+fn the_bound_grows_when_sampling_stops() {
+    let phc = Phc::of(&interface()).unwrap();
+    let mut clock = PhcTracker::new();
+    for _ in 0..10 {
+        clock.sample(&phc).unwrap();
+        thread::sleep(Duration::from_millis(20));
+    }
+    let mut bounds = Vec::new();
+    for _ in 0..10 {
+        bounds.push(clock.to_system(phc.now().unwrap()).unwrap().bound);
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(bounds.is_sorted_by(|a, b| a < b), "{bounds:?}");
+    println!("from {:?} to {:?} in half a second", bounds[0], bounds[9]);
+}
+
+fn stamps_of_a_virtual_clock() {
+    let _on = with_events_on();
+    fs::write("/sys/class/ptp/ptp0/n_vclocks", "1").unwrap();
+    let socket = bind(options().bind_phc(1));
+    assert_eq!(socket.granted().phc, Some(1));
+    let (virtual_clock, own) = (Phc::open(1).unwrap(), Phc::open(0).unwrap());
+    let before = virtual_clock.now().unwrap();
+    socket.send_keyed(&sync(1), TxKey::new(1)).unwrap();
+    let hardware = reports(&socket, Duration::from_millis(300)).iter().find_map(|report| report.timestamps.hardware);
+    let after = virtual_clock.now().unwrap();
+    let hardware = hardware.expect("a hardware stamp");
+    assert!(before <= hardware && hardware <= after, "{before} {hardware} {after}, own clock {}", own.now().unwrap());
+    drop((socket, virtual_clock));
+    // A clock that is none of this card's.
+    let error = options().bind_phc(77).bind(&interface()).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "{error}");
+    fs::write("/sys/class/ptp/ptp0/n_vclocks", "0").unwrap();
+}
