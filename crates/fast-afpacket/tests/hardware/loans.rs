@@ -87,7 +87,10 @@ impl Holder {
 
 /// What a [`Holder`] does.
 pub(crate) fn hold() -> ! {
-    let loan = NicLoan::take(&interface(), EVENTS).unwrap();
+    let loan = NicLoan::take(&interface(), EVENTS).unwrap_or_else(|error| {
+        eprintln!("{error}");
+        std::process::exit(1);
+    });
     stdout().write_all(b"holding\n").unwrap();
     let _ = stdin().read_to_end(&mut Vec::new());
     drop(loan);
