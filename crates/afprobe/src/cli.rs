@@ -110,6 +110,32 @@ pub(crate) struct JobArguments {
     /// What to print on standard output.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) hardware: HardwareArguments,
+}
+
+/// Stamps of the network card.
+#[derive(Debug, Args)]
+pub(crate) struct HardwareArguments {
+    /// Whether to ask the card for stamps, and to set it up for them.
+    #[arg(long = "hardware", value_enum, value_name = "USE", default_value_t = UseOfCard::AsIs)]
+    pub(crate) use_of_card: UseOfCard,
+    /// Ask for a hardware stamp of one sent probe in N: a card has room for few, and a PTP daemon needs them too.
+    #[arg(long = "hardware-every", value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) every: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum UseOfCard {
+    /// Ask for no hardware stamps of sent probes.
+    Off,
+    /// Ask for those that the card is set to take. Change nothing.
+    AsIs,
+    /// Switch them on until the end, if it can be done.
+    Preferred,
+    /// Switch them on until the end, or fail.
+    Required,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use fast_afpacket::{Filter, Interface, PacketSocket, Timestamping};
 
-use crate::cli::JobArguments;
+use crate::cli::{HardwareArguments, JobArguments, UseOfCard};
 use crate::frame::{Path, ProbeFrame};
+use crate::hardware;
 use crate::probe::Event;
 use crate::receiver;
 use crate::report::{self, Report};
@@ -47,7 +48,7 @@ pub(crate) struct Host {
 
 impl Host {
     /// Opens a host's sockets in the network namespace of the calling thread.
-    pub(crate) fn open(name: String, interface: &Interface, path: Path) -> Result<Self> {
+    pub(crate) fn open(name: String, interface: &Interface, path: Path, card: &HardwareArguments) -> Result<Self> {
         let filter = match path.ports {
             Some(Ports { src, dst, more_sources }) => {
                 let sources = src..=src.saturating_add(more_sources);
@@ -55,8 +56,11 @@ impl Host {
             }
             None => Wire::ethernet_filter()?,
         };
-        let options = PacketSocket::options().dual(true).timestamping(Timestamping::all()).filter(&filter);
-        let socket = options.bind(interface)?;
+        let mut stamps = Timestamping::all();
+        stamps.set(Timestamping::TX_HARDWARE, card.use_of_card != UseOfCard::Off);
+        let options = PacketSocket::options().dual(true).timestamping(stamps).filter(&filter);
+        let socket = options.configure_nic(card.configure_nic(path.wire)).bind(interface)?;
+        hardware::tell(interface, socket.granted().nic)?;
         let sink = match (path.ports, path.wire) {
             (Some(ports), Wire::Seed) => Some(Sink::open(path.src_addr, ports.dst)?),
             (Some(ports), _) => Sink::open_unless_taken(path.src_addr, ports.dst)?,
@@ -74,7 +78,12 @@ pub(crate) fn run(hosts: &[Host], job: &JobArguments) -> Result<Verdict> {
     let stop = Arc::new(AtomicBool::new(false));
     let signalled = Arc::clone(&stop);
     ctrlc::set_handler(move || signalled.store(true, Ordering::SeqCst)).context("cannot catch signals")?;
-    let schedule = Schedule { interval: job.interval, count: job.count, duration: job.duration };
+    let schedule = Schedule {
+        interval: job.interval,
+        count: job.count,
+        duration: job.duration,
+        hardware_every: job.hardware.every,
+    };
     let (events, inbox) = sync_channel(BACKLOG);
     thread::scope(|scope| {
         let mut threads = Vec::new();
@@ -193,7 +202,7 @@ impl<'a> Job<'a> {
         let (stamp, receiver) = match event {
             Event::Tx(tx) => {
                 self.report.tx(name, tx)?;
-                (tx.software.map(|stamp| (tx.probe, End::Sent, stamp)), peer_of(host))
+                (tx.outcome.software.map(|stamp| (tx.probe, End::Sent, stamp)), peer_of(host))
             }
             Event::Rx(rx) => {
                 self.report.rx(name, rx)?;

@@ -13,7 +13,6 @@ use crate::engine::{self, Host, Verdict};
 use crate::frame::Path;
 use crate::namespace::{NetworkNamespace, become_root_of_a_user_namespace, can_make_network_namespaces};
 use crate::netlink::{LinkSpec, Netlink};
-use crate::wire::Wire;
 
 /// A host of the lab. The Vagrant machines of the Go package have the same names, addresses and interface.
 struct LabHost {
@@ -57,7 +56,7 @@ pub(crate) fn run(arguments: &LabArguments) -> Result<Verdict> {
     connect(&namespaces)?;
     let [first, second] = &HOSTS;
     let [first_namespace, second_namespace] = &namespaces;
-    let hosts = [open(first, second, first_namespace, wire, ipv6)?, open(second, first, second_namespace, wire, ipv6)?];
+    let hosts = [open(first, second, first_namespace, arguments)?, open(second, first, second_namespace, arguments)?];
     if arguments.job.format == Format::Human {
         for (host, namespace) in HOSTS.iter().zip(&namespaces) {
             // Only a hint: where it cannot be written, the job goes on.
@@ -103,7 +102,8 @@ fn connect(namespaces: &[NetworkNamespace; 2]) -> Result<()> {
     Ok(())
 }
 
-fn open(host: &LabHost, peer: &LabHost, namespace: &NetworkNamespace, wire: Wire, ipv6: bool) -> Result<Host> {
+fn open(host: &LabHost, peer: &LabHost, namespace: &NetworkNamespace, arguments: &LabArguments) -> Result<Host> {
+    let (wire, ipv6) = (arguments.job.wire, arguments.ipv6);
     let address = |host: &LabHost| -> Result<IpAddr> { Ok(if ipv6 { host.ipv6 } else { host.ipv4 }.parse()?) };
     let path = Path {
         src_mac: host.mac,
@@ -115,7 +115,7 @@ fn open(host: &LabHost, peer: &LabHost, namespace: &NetworkNamespace, wire: Wire
     };
     inside(namespace, || {
         let interface = Interface::by_name(INTERFACE)?;
-        Host::open(host.name.to_owned(), &interface, path)
+        Host::open(host.name.to_owned(), &interface, path, &arguments.job.hardware)
     })
     .with_context(|| format!("cannot make {}", host.name))
 }

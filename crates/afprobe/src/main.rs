@@ -3,12 +3,13 @@
 mod cli;
 mod engine;
 mod frame;
+mod hardware;
+mod in_order;
 mod lab;
 mod namespace;
 mod neighbor;
 mod netlink;
 mod nic;
-mod pending;
 mod plan;
 mod probe;
 mod receiver;

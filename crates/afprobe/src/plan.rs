@@ -19,7 +19,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Verdict> {
         Some(name) => name.clone(),
         None => host_name()?,
     };
-    let host = Host::open(name, &interface, path)?;
+    let host = Host::open(name, &interface, path, &arguments.job.hardware)?;
     engine::run(&[host], &arguments.job)
 }
 

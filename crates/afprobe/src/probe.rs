@@ -1,6 +1,6 @@
 //! What is told of a probe: by the threads that send and receive, to the session that counts and the report that prints.
 
-use fast_afpacket::{HardwareStamp, SystemStamp};
+use fast_afpacket::{HardwareStamp, MissingReason, SystemStamp, TxOutcome, TxResult};
 
 /// Something that happened to a host.
 #[derive(Clone, Copy, Debug)]
@@ -19,30 +19,29 @@ pub(crate) enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tx {
     pub(crate) probe: u64,
-    /// Read in user space right before the send.
-    pub(crate) userspace: SystemStamp,
-    pub(crate) scheduled: Option<SystemStamp>,
-    pub(crate) software: Option<SystemStamp>,
-    pub(crate) hardware: Option<HardwareStamp>,
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: TxOutcome,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It was sent, and the software stamp that says when has come.
-    Stamped,
-    /// The kernel took it, and no such stamp came in time.
-    Missing,
-    /// The kernel did not take it.
-    Refused,
-}
+impl Tx {
+    /// What became of it, in a word of the output.
+    pub(crate) const fn outcome_name(&self) -> &'static str {
+        match self.outcome.result {
+            TxResult::Complete => "stamped",
+            TxResult::HardwareSkipped => "hardware_skipped",
+            TxResult::Refused { .. } => "refused",
+            _ => "missing",
+        }
+    }
 
-impl Outcome {
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Stamped => "stamped",
-            Self::Missing => "missing",
-            Self::Refused => "refused",
+    /// Why a stamp is missing, likewise.
+    pub(crate) const fn reason_name(&self) -> Option<&'static str> {
+        match self.outcome.result {
+            TxResult::Missing(MissingReason::DeadlinePassed) => Some("deadline_passed"),
+            TxResult::Missing(MissingReason::QueueOverflowed) => Some("queue_overflowed"),
+            TxResult::Missing(MissingReason::LinkDown) => Some("link_down"),
+            TxResult::Missing(MissingReason::Ambiguous) => Some("ambiguous"),
+            TxResult::Missing(MissingReason::Finished) => Some("finished"),
+            _ => None,
         }
     }
 }

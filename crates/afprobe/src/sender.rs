@@ -1,22 +1,27 @@
-//! Sends probes at their times and, between two of them, reads the stamps of those that were sent.
+//! Sends probes at their times and, between two of them, takes the outcomes of those that were sent.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use fast_afpacket::{PacketSocket, SystemStamp, TxReport};
+use fast_afpacket::{PacketSocket, Timestamping, TxOutcome, TxTracker};
 
 use crate::frame::ProbeFrame;
-use crate::pending::{Pending, STAMP_TIMEOUT, key_of};
+use crate::in_order::{InOrder, key_of};
 use crate::probe::Tx;
 
-/// When to send, and how often.
+/// How long a stamp may take. Drivers were seen to need half a second.
+const STAMP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// When to send, how often, and with which stamps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Schedule {
     pub(crate) interval: Duration,
     pub(crate) count: Option<u64>,
     pub(crate) duration: Option<Duration>,
+    /// Ask for a hardware stamp of one probe in so many.
+    pub(crate) hardware_every: u64,
 }
 
 /// Sends probes until the schedule or `stop` ends it, and tells of each, in order.
@@ -27,62 +32,75 @@ pub(crate) fn run(
     stop: &AtomicBool,
     mut tell: impl FnMut(Tx),
 ) -> Result<()> {
-    let mut pending = Pending::default();
+    let tracker = TxTracker::new(socket)?.timeout(STAMP_TIMEOUT);
+    let mut in_order = InOrder::from(1);
+    let mut settle = |in_order: &mut InOrder, outcome: TxOutcome| {
+        in_order.put(outcome, |probe, outcome| tell(Tx { probe, outcome }));
+    };
     let start = Instant::now();
     let end = schedule.duration.map(|duration| start + duration);
     let mut due = start;
     for id in 1..=schedule.count.unwrap_or(u64::MAX) {
-        // Stamps are read until the next probe is due. A stop is looked for after the deadline is set: whoever stops us
-        // first says so and then moves the deadline.
+        // A stop is looked for after the deadline is set: whoever stops us first says so and then moves the deadline.
         loop {
             socket.set_tx_deadline(Some(due));
             if stop.load(Ordering::SeqCst) {
                 break;
             }
-            match read_stamp(socket)? {
-                Some(report) => pending.join(report.key, report.stage, report.timestamps),
+            match outcome(&tracker)? {
+                Some(outcome) => settle(&mut in_order, outcome),
                 None if Instant::now() >= due => break,
                 None => {}
             }
-            pending.settle(&mut tell);
         }
         if stop.load(Ordering::SeqCst) || end.is_some_and(|end| due.max(Instant::now()) >= end) {
             break;
         }
+        let stamps = match id % schedule.hardware_every {
+            0 => tracker.expected(),
+            _ => tracker.expected() - Timestamping::TX_HARDWARE,
+        };
         let bytes = frame.probe(id)?;
-        let userspace = SystemStamp::now();
-        let sent = socket.send_keyed(bytes, key_of(id));
-        pending.push(id, userspace, sent.is_ok());
-        if let Err(error) = sent {
-            refused(error)?;
+        loop {
+            match tracker.send_stamped(bytes, key_of(id), stamps) {
+                // So many are under way that one has to be settled first.
+                Err(error) if error.kind() == ErrorKind::ResourceBusy => {
+                    socket.set_tx_deadline(Some(Instant::now() + STAMP_TIMEOUT));
+                    if let Some(outcome) = outcome(&tracker)? {
+                        settle(&mut in_order, outcome);
+                    }
+                    continue;
+                }
+                Err(error) => refused(error)?,
+                Ok(_) => {}
+            }
+            break;
         }
-        pending.settle(&mut tell);
+        in_order.expect();
         due += schedule.interval;
     }
-    // The last stamps.
+    // The last outcomes.
     socket.set_tx_deadline(Some(Instant::now() + STAMP_TIMEOUT));
-    while !pending.is_empty() {
-        match read_stamp(socket)? {
-            Some(report) => pending.join(report.key, report.stage, report.timestamps),
-            None => break,
+    while !tracker.is_empty() {
+        match outcome(&tracker)? {
+            Some(outcome) => settle(&mut in_order, outcome),
+            None => tracker.finish()?,
         }
-        pending.settle(&mut tell);
     }
-    pending.finish(&mut tell);
     Ok(())
 }
 
-/// A stamp, or `None` when the time is up or the link went down, after which stamps may come again.
-fn read_stamp(socket: &PacketSocket) -> Result<Option<TxReport>> {
-    match socket.recv_tx(&mut []) {
-        Ok(report) => Ok(Some(report)),
-        Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::NetworkDown) => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read TX stamps on {}", socket.interface())),
+/// An outcome, or `None` when the time is up.
+fn outcome(tracker: &TxTracker<'_>) -> Result<Option<TxOutcome>> {
+    match tracker.outcome() {
+        Ok(outcome) => Ok(Some(outcome)),
+        Err(error) if error.kind() == ErrorKind::TimedOut => Ok(None),
+        Err(error) => Err(error).context("cannot read TX stamps"),
     }
 }
 
 /// A link that is down, or a queue that is full, may be better at the next probe. Anything else ends the job.
-fn refused(error: std::io::Error) -> Result<()> {
+fn refused(error: io::Error) -> Result<()> {
     const ENOBUFS: i32 = 105;
     match error.kind() {
         ErrorKind::NetworkDown | ErrorKind::TimedOut => Ok(()),

@@ -1,8 +1,8 @@
 //! What one host did and saw, summed up; and the times between two hosts that share a clock.
 
-use fast_afpacket::SystemStamp;
+use fast_afpacket::{SystemStamp, TxResult};
 
-use crate::probe::{Event, Outcome};
+use crate::probe::Event;
 use crate::stats::{Distribution, Figures, Ids, Seen};
 
 /// The counts of one host.
@@ -10,6 +10,7 @@ use crate::stats::{Distribution, Figures, Ids, Seen};
 pub(crate) struct Session {
     sent: u64,
     stamped: u64,
+    hardware_skipped: u64,
     missing: u64,
     refused: u64,
     duplicates: u64,
@@ -22,9 +23,11 @@ pub(crate) struct Session {
 pub(crate) struct Summary {
     /// Probes that the kernel took.
     pub(crate) sent: u64,
-    /// Of those: with a software stamp.
+    /// Of those: with all stamps that were expected.
     pub(crate) stamped: u64,
-    /// Of those: without one.
+    /// Of those: with all but the hardware stamp, for which the card had no room.
+    pub(crate) hardware_skipped: u64,
+    /// Of those: without one that was expected.
     pub(crate) missing: u64,
     /// Probes that the kernel did not take.
     pub(crate) refused: u64,
@@ -55,17 +58,18 @@ impl Summary {
 impl Session {
     pub(crate) fn note(&mut self, event: &Event) {
         match event {
-            Event::Tx(tx) => match tx.outcome {
-                Outcome::Stamped => {
+            Event::Tx(tx) => {
+                let count = match tx.outcome.result {
+                    TxResult::Complete => &mut self.stamped,
+                    TxResult::HardwareSkipped => &mut self.hardware_skipped,
+                    TxResult::Refused { .. } => &mut self.refused,
+                    _ => &mut self.missing,
+                };
+                *count += 1;
+                if !matches!(tx.outcome.result, TxResult::Refused { .. }) {
                     self.sent += 1;
-                    self.stamped += 1;
                 }
-                Outcome::Missing => {
-                    self.sent += 1;
-                    self.missing += 1;
-                }
-                Outcome::Refused => self.refused += 1,
-            },
+            }
             Event::Rx(rx) => {
                 if self.ids.see(rx.probe) == Seen::Duplicate {
                     self.duplicates += 1;
@@ -98,6 +102,7 @@ impl Session {
         Summary {
             sent: self.sent,
             stamped: self.stamped,
+            hardware_skipped: self.hardware_skipped,
             missing: self.missing,
             refused: self.refused,
             received: self.ids.unique(),

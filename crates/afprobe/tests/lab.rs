@@ -40,8 +40,18 @@ fn ptp_probes_are_stamped_and_arrive_as_well() {
 }
 
 fn check_twenty_probes(arguments: &str) {
-    const TX_KEYS: [&str; 8] =
-        ["event", "host", "probe", "userspace_ns", "scheduled_ns", "software_ns", "hardware_ns", "outcome"];
+    const TX_KEYS: [&str; 10] = [
+        "event",
+        "host",
+        "probe",
+        "userspace_ns",
+        "scheduled_ns",
+        "software_ns",
+        "hardware_ns",
+        "returned_ns",
+        "outcome",
+        "reason",
+    ];
     const RX_KEYS: [&str; 7] = ["event", "host", "probe", "software_ns", "hardware_ns", "userspace_ns", "delay_ns"];
 
     let ended = run(&mut afprobe(&format!("lab --count 20 --interval 50ms --format json {arguments}")));
@@ -71,11 +81,12 @@ fn check_twenty_probes(arguments: &str) {
 
 /// Of a host and of the peer that received its probes with these one-way times.
 fn check_summary(own: &Value, peers: &Value, mut one_way: Vec<i64>) {
-    const KEYS: [&str; 11] = [
+    const KEYS: [&str; 12] = [
         "event",
         "host",
         "sent",
         "stamped",
+        "hardware_skipped",
         "missing",
         "refused",
         "received",
@@ -85,8 +96,8 @@ fn check_summary(own: &Value, peers: &Value, mut one_way: Vec<i64>) {
         "one_way_ns",
     ];
     assert_eq!(keys(own), KEYS);
-    let counts: Vec<i64> = KEYS[2..10].iter().map(|key| number(own, key)).collect();
-    assert_eq!(counts, [20, 20, 0, 0, 20, 0, 0, 0], "{own}");
+    let counts: Vec<i64> = KEYS[2..11].iter().map(|key| number(own, key)).collect();
+    assert_eq!(counts, [20, 20, 0, 0, 0, 20, 0, 0, 0], "{own}");
 
     one_way.sort_unstable();
     let times = &peers["one_way_ns"];
@@ -100,12 +111,29 @@ fn check_summary(own: &Value, peers: &Value, mut one_way: Vec<i64>) {
 }
 
 #[test]
+fn hardware_stamps_are_refused_or_done_without() {
+    where_a_lab_works("hardware_stamps_are_refused_or_done_without", || {
+        let required = run(&mut afprobe("lab --count 1 --hardware required"));
+        assert_eq!((required.code, required.stdout.as_str()), (Some(2), ""));
+        assert!(required.stderr.contains("eth1") && required.stderr.contains("takes no hardware timestamps"));
+        let preferred = run(&mut afprobe("lab --count 1 --hardware preferred --format json"));
+        assert_eq!(preferred.code, Some(0));
+        let complaints: Vec<_> = preferred.stderr.lines().collect();
+        assert_eq!(complaints.len(), 2, "one for each host: {complaints:?}");
+        assert!(complaints.iter().all(|line| line.starts_with("afprobe: no hardware timestamps on eth1: ")));
+        let log = Log::read(&preferred.stdout);
+        HOSTS.iter().for_each(|host| assert_eq!(number(log.summary(host), "stamped"), 1));
+    });
+}
+
+#[test]
 fn logfmt_has_the_go_examples_keys() {
     where_a_lab_works("logfmt_has_the_go_examples_keys", || {
         let stamps = ["hardware", "hardware_ns", "probe", "software", "software_ns"];
         let head = ["level", "msg", "host"];
         let rx = [&head[..], &["delay"], &stamps, &["userspace", "userspace_ns"]].concat();
-        let after = ["scheduled", "scheduled_ns", "userspace", "userspace_ns", "outcome"];
+        let after =
+            ["scheduled", "scheduled_ns", "userspace", "userspace_ns", "returned", "returned_ns", "outcome", "reason"];
         let tx = [&head[..], &stamps, &after].concat();
 
         let ended = run(&mut afprobe("lab --count 3 --interval 10ms --format logfmt"));

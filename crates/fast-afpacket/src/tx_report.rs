@@ -78,3 +78,10 @@ pub struct TxReport {
     /// [`Options::tx_payload`](crate::Options::tx_payload).
     pub len: usize,
 }
+
+impl TxReport {
+    /// A report without payload: for tests of what handles reports.
+    pub const fn new(key: TxKey, stage: TxStage, timestamps: Timestamps) -> Self {
+        Self { key, stage, timestamps, len: 0 }
+    }
+}

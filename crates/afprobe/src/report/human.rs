@@ -2,10 +2,10 @@
 
 use std::io::{self, Write};
 
-use fast_afpacket::{Stats, SystemStamp};
+use fast_afpacket::{Stats, SystemStamp, TxResult};
 
 use super::{Report, go_duration};
-use crate::probe::{Outcome, Rx, Tx};
+use crate::probe::{Rx, Tx};
 use crate::session::Summary;
 
 pub(crate) struct Human<W> {
@@ -31,17 +31,21 @@ fn span(from: Option<SystemStamp>, to: Option<SystemStamp>) -> String {
 impl<W: Write> Report for Human<W> {
     fn tx(&mut self, host: &str, tx: &Tx) -> io::Result<()> {
         let probe = tx.probe;
-        match tx.outcome {
-            Outcome::Refused => return writeln!(self.out, "{host}  tx {probe:>6}  refused by the kernel"),
-            Outcome::Missing => write!(self.out, "{host}  tx {probe:>6}  stamp missing;")?,
-            Outcome::Stamped => write!(self.out, "{host}  tx {probe:>6} ")?,
+        let outcome = &tx.outcome;
+        if let TxResult::Refused { .. } = outcome.result {
+            return writeln!(self.out, "{host}  tx {probe:>6}  refused by the kernel");
         }
-        let to_scheduled = span(Some(tx.userspace), tx.scheduled);
-        let to_software = span(tx.scheduled.or(Some(tx.userspace)), tx.software);
+        write!(self.out, "{host}  tx {probe:>6} ")?;
+        if let Some(reason) = tx.reason_name() {
+            write!(self.out, " stamp missing ({});", reason.replace('_', " "))?;
+        }
+        let to_scheduled = span(Some(outcome.before), outcome.scheduled);
+        let to_software = span(outcome.scheduled.or(Some(outcome.before)), outcome.software);
         write!(self.out, " user →{to_scheduled:>10}→ scheduled →{to_software:>10}→ software")?;
-        match tx.hardware {
-            Some(hardware) => writeln!(self.out, ", hardware {hardware}"),
-            None => writeln!(self.out),
+        match (outcome.hardware, outcome.result) {
+            (Some(hardware), _) => writeln!(self.out, ", hardware {hardware}"),
+            (None, TxResult::HardwareSkipped) => writeln!(self.out, ", hardware skipped"),
+            (None, _) => writeln!(self.out),
         }
     }
 
@@ -84,6 +88,10 @@ impl<W: Write> Report for Human<W> {
             }
             None => writeln!(self.out, "unknown: two clocks")?,
         }
+        if summary.hardware_skipped > 0 {
+            let skipped = summary.hardware_skipped;
+            writeln!(self.out, "{host}: the card had no room for the hardware stamps of {skipped} probes")?;
+        }
         if summary.refused > 0 {
             writeln!(self.out, "{host}: the kernel refused {} probes", summary.refused)?;
         }
@@ -105,7 +113,8 @@ mod tests {
         let text = print(Format::Human);
         for part in [
             "a  tx     13  user →       3µs→ scheduled →   1.453µs→ software\n",
-            "a  tx     13  stamp missing; user →         -→ scheduled →         -→ software\n",
+            "a  tx     13  stamp missing (deadline passed); user →         -→ scheduled →         -→ software\n",
+            "a  tx     13  user →       3µs→ scheduled →   1.453µs→ software, hardware skipped\n",
             "b  rx     33  hardware 37.000000001, software → 423.796µs→ user\n",
             "b  rx     33  software →         -→ user\n",
             "280ns, 311ns, 1µs, 20.5µs\n",

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use fast_afpacket::Stats;
+use fast_afpacket::{HardwareStamp, Stats, SystemStamp};
 use serde_json::{Value, json};
 
 use super::Report;
@@ -24,15 +24,18 @@ impl<W: Write> Json<W> {
 
 impl<W: Write> Report for Json<W> {
     fn tx(&mut self, host: &str, tx: &Tx) -> io::Result<()> {
+        let stamps = &tx.outcome;
         self.line(&json!({
             "event": "tx",
             "host": host,
             "probe": tx.probe,
-            "userspace_ns": tx.userspace.as_nanos(),
-            "scheduled_ns": tx.scheduled.map(|stamp| stamp.as_nanos()),
-            "software_ns": tx.software.map(|stamp| stamp.as_nanos()),
-            "hardware_ns": tx.hardware.map(|stamp| stamp.as_nanos()),
-            "outcome": tx.outcome.name(),
+            "userspace_ns": stamps.before.as_nanos(),
+            "scheduled_ns": stamps.scheduled.map(SystemStamp::as_nanos),
+            "software_ns": stamps.software.map(SystemStamp::as_nanos),
+            "hardware_ns": stamps.hardware.map(HardwareStamp::as_nanos),
+            "returned_ns": stamps.after.map(SystemStamp::as_nanos),
+            "outcome": tx.outcome_name(),
+            "reason": tx.reason_name(),
         }))
     }
 
@@ -65,6 +68,7 @@ impl<W: Write> Report for Json<W> {
             "host": host,
             "sent": summary.sent,
             "stamped": summary.stamped,
+            "hardware_skipped": summary.hardware_skipped,
             "missing": summary.missing,
             "refused": summary.refused,
             "received": summary.received,
@@ -89,13 +93,14 @@ mod tests {
 
     #[test]
     fn lines_as_documented() {
-        let expected = r#"{"event":"tx","host":"a","probe":13,"userspace_ns":1652138202507650000,"scheduled_ns":1652138202507653000,"software_ns":1652138202507654453,"hardware_ns":null,"outcome":"stamped"}
-{"event":"tx","host":"a","probe":13,"userspace_ns":1652138202507650000,"scheduled_ns":null,"software_ns":null,"hardware_ns":null,"outcome":"missing"}
+        let expected = r#"{"event":"tx","host":"a","probe":13,"userspace_ns":1652138202507650000,"scheduled_ns":1652138202507653000,"software_ns":1652138202507654453,"hardware_ns":null,"returned_ns":1652138202507660000,"outcome":"stamped","reason":null}
+{"event":"tx","host":"a","probe":13,"userspace_ns":1652138202507650000,"scheduled_ns":null,"software_ns":null,"hardware_ns":null,"returned_ns":1652138202507660000,"outcome":"missing","reason":"deadline_passed"}
+{"event":"tx","host":"a","probe":13,"userspace_ns":1652138202507650000,"scheduled_ns":1652138202507653000,"software_ns":1652138202507654453,"hardware_ns":null,"returned_ns":1652138202507660000,"outcome":"hardware_skipped","reason":null}
 {"event":"rx","host":"b","probe":33,"software_ns":1652138202855011458,"hardware_ns":37000000001,"userspace_ns":1652138202855435254,"delay_ns":423796}
 {"event":"rx","host":"b","probe":33,"software_ns":null,"hardware_ns":null,"userspace_ns":1652138202855435254,"delay_ns":null}
 {"event":"stats","host":"a","packets":0,"drops":0,"queue_freezes":0,"foreign":4}
-{"event":"summary","host":"a","sent":20,"stamped":19,"missing":1,"refused":0,"received":18,"lost":2,"duplicates":3,"foreign":4,"one_way_ns":{"min":280,"p50":311,"p99":1000,"max":20500}}
-{"event":"summary","host":"b","sent":20,"stamped":19,"missing":1,"refused":0,"received":18,"lost":2,"duplicates":3,"foreign":4,"one_way_ns":null}
+{"event":"summary","host":"a","sent":20,"stamped":18,"hardware_skipped":1,"missing":1,"refused":0,"received":18,"lost":2,"duplicates":3,"foreign":4,"one_way_ns":{"min":280,"p50":311,"p99":1000,"max":20500}}
+{"event":"summary","host":"b","sent":20,"stamped":18,"hardware_skipped":1,"missing":1,"refused":0,"received":18,"lost":2,"duplicates":3,"foreign":4,"one_way_ns":null}
 "#;
         assert_eq!(print(Format::Json), expected);
     }

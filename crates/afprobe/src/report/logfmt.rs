@@ -50,14 +50,19 @@ fn userspace(stamp: SystemStamp) -> String {
 
 impl<W: Write> Report for Logfmt<W> {
     fn tx(&mut self, host: &str, tx: &Tx) -> io::Result<()> {
-        let scheduled = tx.scheduled.map(SystemStamp::as_nanos);
+        let outcome = &tx.outcome;
+        let (scheduled, returned) =
+            (outcome.scheduled.map(SystemStamp::as_nanos), outcome.after.map(SystemStamp::as_nanos));
         let fields = format!(
-            "{} scheduled={} scheduled_ns={} {} outcome={}",
-            stamps(tx.probe, tx.software, tx.hardware),
+            "{} scheduled={} scheduled_ns={} {} returned={} returned_ns={} outcome={} reason={}",
+            stamps(tx.probe, outcome.software, outcome.hardware),
             time(scheduled),
             number(scheduled),
-            userspace(tx.userspace),
-            tx.outcome.name()
+            userspace(outcome.before),
+            time(returned),
+            number(returned),
+            tx.outcome_name(),
+            tx.reason_name().unwrap_or_default()
         );
         self.line("TX Recvmsg", host, &fields)
     }
@@ -79,10 +84,11 @@ impl<W: Write> Report for Logfmt<W> {
         let figures = summary.one_way;
         let figure = |nanos: Option<i64>| number(nanos);
         let fields = format!(
-            "sent={} stamped={} missing={} refused={} received={} lost={} duplicates={} foreign={} \
+            "sent={} stamped={} hardware_skipped={} missing={} refused={} received={} lost={} duplicates={} foreign={} \
              one_way_min_ns={} one_way_p50_ns={} one_way_p99_ns={} one_way_max_ns={}",
             summary.sent,
             summary.stamped,
+            summary.hardware_skipped,
             summary.missing,
             summary.refused,
             summary.received,
@@ -115,17 +121,17 @@ mod tests {
                   hardware_ns=37000000001 probe=33 software=\"2022-05-09T23:16:42.855011458Z\" \
                   software_ns=1652138202855011458 userspace=\"2022-05-09T23:16:42.855435254Z\" \
                   userspace_ns=1652138202855435254";
-        assert_eq!(lines[2], rx);
+        assert_eq!(lines[3], rx);
         assert!(
             lines[0]
                 .starts_with("level=info msg=\"TX Recvmsg\" host=a hardware= hardware_ns= probe=13 software=\"2022")
         );
         assert!(
-            lines[3].contains("delay= hardware= hardware_ns= probe=33 software= software_ns= userspace="),
+            lines[4].contains("delay= hardware= hardware_ns= probe=33 software= software_ns= userspace="),
             "{}",
-            lines[3]
+            lines[4]
         );
-        assert!(lines[4].ends_with("packets=0 drops=0 queue_freezes=0 foreign=4"));
-        assert!(lines[6].ends_with("one_way_min_ns= one_way_p50_ns= one_way_p99_ns= one_way_max_ns="));
+        assert!(lines[5].ends_with("packets=0 drops=0 queue_freezes=0 foreign=4"));
+        assert!(lines[7].ends_with("one_way_min_ns= one_way_p50_ns= one_way_p99_ns= one_way_max_ns="));
     }
 }

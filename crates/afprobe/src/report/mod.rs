@@ -68,9 +68,30 @@ fn go_seconds(nanos: u64) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::probe::Outcome;
     use crate::stats::Figures;
-    use fast_afpacket::{HardwareStamp, SystemStamp};
+    use fast_afpacket::{HardwareStamp, SystemStamp, Timestamping, Timestamps, TxJoiner, TxKey, TxReport, TxStage};
+    use std::time::{Duration, Instant};
+
+    /// A probe that was sent, with these stamps of those that were expected.
+    fn sent(
+        probe: u64,
+        before: SystemStamp,
+        scheduled: Option<SystemStamp>,
+        software: Option<SystemStamp>,
+        expects_hardware: bool,
+    ) -> Tx {
+        let mut expected = Timestamping::TX_SCHEDULED | Timestamping::TX_SOFTWARE;
+        expected.set(Timestamping::TX_HARDWARE, expects_hardware);
+        let (mut joiner, now) = (TxJoiner::new(expected).timeout(Duration::ZERO), Instant::now());
+        let after = SystemStamp::from_nanos(before.as_nanos() + 10_000);
+        joiner.sent(TxKey::new(1), before, after, now).unwrap();
+        for (stage, software) in [(TxStage::Scheduled, scheduled), (TxStage::Sent, software)] {
+            let mut timestamps = Timestamps::NONE;
+            timestamps.software = software;
+            joiner.report(&TxReport::new(TxKey::new(1), stage, timestamps));
+        }
+        Tx { probe, outcome: joiner.take_outcome(now).unwrap() }
+    }
 
     /// What a report prints of one event of each kind, with stamps and without.
     pub(crate) fn print(format: Format) -> String {
@@ -78,24 +99,20 @@ pub(crate) mod tests {
         let stamp = |nanos: i64| SystemStamp::from_nanos(1_652_138_202_000_000_000 + nanos);
         {
             let mut report = new(format, &mut out);
-            let tx = Tx {
-                probe: 13,
-                userspace: stamp(507_650_000),
-                scheduled: Some(stamp(507_653_000)),
-                software: Some(stamp(507_654_453)),
-                hardware: None,
-                outcome: Outcome::Stamped,
-            };
+            let at = |nanos| Some(stamp(nanos));
+            let tx = sent(13, stamp(507_650_000), at(507_653_000), at(507_654_453), false);
+            let skipped = sent(13, stamp(507_650_000), at(507_653_000), at(507_654_453), true);
+            let missing = sent(13, stamp(507_650_000), None, None, false);
             let rx = Rx {
                 probe: 33,
                 software: Some(stamp(855_011_458)),
                 hardware: Some(HardwareStamp::from_nanos(37_000_000_001)),
                 userspace: stamp(855_435_254),
             };
-            let missing = Tx { scheduled: None, software: None, outcome: Outcome::Missing, ..tx };
             let summary = Summary {
                 sent: 20,
-                stamped: 19,
+                stamped: 18,
+                hardware_skipped: 1,
                 missing: 1,
                 refused: 0,
                 received: 18,
@@ -106,6 +123,7 @@ pub(crate) mod tests {
             };
             report.tx("a", &tx).unwrap();
             report.tx("a", &missing).unwrap();
+            report.tx("a", &skipped).unwrap();
             report.rx("b", &rx).unwrap();
             report.rx("b", &Rx { software: None, hardware: None, ..rx }).unwrap();
             report.stats("a", &Stats::default(), 4).unwrap();
