@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use crate::capabilities::NicRefusal;
+use crate::nic_refusal::NicRefusal;
 
 /// A set-up call that failed: it knows the step, the interface, the errno and the missing capability.
 ///

@@ -13,10 +13,11 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::capabilities::{Capabilities, NicRefusal};
+use crate::capabilities::Capabilities;
 use crate::error::{Context, Error, Step};
 use crate::hwtstamp::Hwtstamp;
 use crate::interface::Interface;
+use crate::nic_refusal::NicRefusal;
 use crate::sys::{self, hwtstamp};
 pub use loan::GivenBack;
 use loan::{Card, Loan};
