@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fast_afpacket::MacAddr;
 
+use crate::doctor::Peer;
 use crate::wire::Wire;
 
 /// Hosts probe each other and show every timestamp of every probe.
@@ -24,6 +25,8 @@ pub(crate) enum Command {
     Run(RunArguments),
     /// Show what network interfaces can stamp in hardware, what they are set to, and who relies on it.
     Nic(NicArguments),
+    /// Find out, with real frames, which timestamps this host and its NIC deliver. Changes nothing for good.
+    Doctor(DoctorArguments),
 }
 
 #[derive(Debug, Args)]
@@ -84,6 +87,33 @@ pub(crate) enum NicCommand {
         /// The interface. Default: all.
         iface: Option<String>,
     },
+}
+
+const DOCTOR_EXIT_CODES: &str = "\
+Exit codes:
+  0  all that is advertised was delivered, hardware timestamps among it
+  2  the examination could not be done
+  3  software timestamps only: no hardware timestamps were there to be tested, and all else was delivered
+  4  something that is advertised was not delivered, or only in part";
+
+#[derive(Debug, Args)]
+#[command(after_help = DOCTOR_EXIT_CODES)]
+pub(crate) struct DoctorArguments {
+    /// The interface. It must be up.
+    #[arg(required_unless_present = "lab", conflicts_with = "lab")]
+    pub(crate) iface: Option<String>,
+    /// The host on the other side, which runs --reflect: its IP or MAC address. Without, receiving is not tested.
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["lab", "reflect"])]
+    pub(crate) peer: Option<Peer>,
+    /// Be the other side: send each doctor's probe back to its sender, until interrupted.
+    #[arg(long, conflicts_with_all = ["lab", "json"])]
+    pub(crate) reflect: bool,
+    /// Examine a virtual cable between two hosts on this machine. Needs no root.
+    #[arg(long)]
+    pub(crate) lab: bool,
+    /// One JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What to send, how much of it, and how to tell of it.
@@ -192,6 +222,10 @@ mod tests {
             ("run --dst-addr 1.2.3", "invalid IP address"),
             ("run --dst-addr 192.0.2.1 --dst-mac 1:2", "\"1:2\" is not a MAC address"),
             ("run", "--dst-addr <ADDR>"),
+            ("doctor", "<IFACE>"),
+            ("doctor eth1 --lab", "'[IFACE]' cannot be used with '--lab'"),
+            ("doctor eth1 --reflect --peer 192.0.2.2", "cannot be used with"),
+            ("doctor eth1 --peer eth2", "\"eth2\" is neither an IP address nor a MAC address"),
         ] {
             let error = Cli::try_parse_from(format!("afprobe {arguments}").split_whitespace()).unwrap_err();
             assert!(error.to_string().contains(complaint), "{error}");

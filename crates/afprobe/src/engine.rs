@@ -35,6 +35,10 @@ const BACKLOG: usize = 4096;
 pub(crate) enum Verdict {
     Fine,
     TooMuchLost,
+    /// There are no hardware stamps, and none were promised.
+    SoftwareOnly,
+    /// Not all stamps that are advertised are delivered.
+    NotDelivered,
 }
 
 /// A host that is ready to send and receives already.

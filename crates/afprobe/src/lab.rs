@@ -43,24 +43,64 @@ const HOSTS: [LabHost; 2] = [
 
 const INTERFACE: &str = "eth1";
 
-/// Makes the hosts, runs the job on them, and leaves nothing behind: the namespaces have no names and end with the
-/// process, however it ends.
+/// The two hosts, which leave nothing behind: their namespaces have no names and end with the process, however it ends.
+pub(crate) struct Lab {
+    namespaces: [NetworkNamespace; 2],
+    is_in_user_namespace: bool,
+}
+
+/// A host of a lab that is there.
+#[derive(Clone, Copy)]
+pub(crate) struct Inhabitant<'a> {
+    host: &'static LabHost,
+    namespace: &'a NetworkNamespace,
+}
+
+impl Lab {
+    /// Makes the hosts and their cable. To be called while the process has one thread.
+    pub(crate) fn make() -> Result<Self> {
+        let is_ordinary_user = !can_make_network_namespaces()?;
+        if is_ordinary_user {
+            become_root_of_a_user_namespace()?;
+        }
+        let namespaces = [NetworkNamespace::create()?, NetworkNamespace::create()?];
+        connect(&namespaces)?;
+        Ok(Self { namespaces, is_in_user_namespace: is_ordinary_user })
+    }
+
+    pub(crate) fn hosts(&self) -> [Inhabitant<'_>; 2] {
+        let ([first, second], [near, far]) = (&HOSTS, &self.namespaces);
+        [Inhabitant { host: first, namespace: near }, Inhabitant { host: second, namespace: far }]
+    }
+}
+
+impl Inhabitant<'_> {
+    pub(crate) fn ipv4(&self) -> Result<IpAddr> {
+        Ok(self.host.ipv4.parse()?)
+    }
+
+    /// The host's end of the cable, to be asked for inside.
+    pub(crate) fn interface(&self) -> Result<Interface> {
+        Ok(Interface::by_name(INTERFACE)?)
+    }
+
+    pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        inside(self.namespace, work)
+    }
+}
+
+/// Makes the hosts and runs the job on them.
 pub(crate) fn run(arguments: &LabArguments) -> Result<Verdict> {
     let (wire, ipv6) = (arguments.job.wire, arguments.ipv6);
     ensure!(!ipv6 || wire.ports().is_some(), "--ipv6 is for probes over UDP: --wire seed or --wire ptp-udp");
-    let is_ordinary_user = !can_make_network_namespaces()?;
-    if is_ordinary_user {
-        become_root_of_a_user_namespace()?;
-    }
-    let namespaces = [NetworkNamespace::create()?, NetworkNamespace::create()?];
-    connect(&namespaces)?;
-    let [first, second] = &HOSTS;
-    let [first_namespace, second_namespace] = &namespaces;
-    let hosts = [open(first, second, first_namespace, arguments)?, open(second, first, second_namespace, arguments)?];
+    let lab = Lab::make()?;
+    let [first, second] = lab.hosts();
+    let hosts = [open(first, second, arguments)?, open(second, first, arguments)?];
     if arguments.job.format == Format::Human {
-        for (host, namespace) in HOSTS.iter().zip(&namespaces) {
+        for Inhabitant { host, namespace } in lab.hosts() {
             // Only a hint: where it cannot be written, the job goes on.
-            let _ = writeln!(io::stderr(), "to look into {}: {}", host.name, way_in(namespace, is_ordinary_user));
+            let way_in = way_in(namespace, lab.is_in_user_namespace);
+            let _ = writeln!(io::stderr(), "to look into {}: {way_in}", host.name);
         }
     }
     engine::run(&hosts, &arguments.job)
@@ -102,8 +142,9 @@ fn connect(namespaces: &[NetworkNamespace; 2]) -> Result<()> {
     Ok(())
 }
 
-fn open(host: &LabHost, peer: &LabHost, namespace: &NetworkNamespace, arguments: &LabArguments) -> Result<Host> {
+fn open(own: Inhabitant<'_>, peer: Inhabitant<'_>, arguments: &LabArguments) -> Result<Host> {
     let (wire, ipv6) = (arguments.job.wire, arguments.ipv6);
+    let (host, peer) = (own.host, peer.host);
     let address = |host: &LabHost| -> Result<IpAddr> { Ok(if ipv6 { host.ipv6 } else { host.ipv4 }.parse()?) };
     let path = Path {
         src_mac: host.mac,
@@ -113,11 +154,8 @@ fn open(host: &LabHost, peer: &LabHost, namespace: &NetworkNamespace, arguments:
         wire,
         ports: wire.ports(),
     };
-    inside(namespace, || {
-        let interface = Interface::by_name(INTERFACE)?;
-        Host::open(host.name.to_owned(), &interface, path, &arguments.job.hardware)
-    })
-    .with_context(|| format!("cannot make {}", host.name))
+    own.inside(|| Host::open(host.name.to_owned(), &own.interface()?, path, &arguments.job.hardware))
+        .with_context(|| format!("cannot make {}", host.name))
 }
 
 /// Runs `work` on a thread of its own inside the namespace. Sockets opened there stay there.

@@ -1,6 +1,7 @@
 //! `afprobe`: hosts probe each other over AF_PACKET sockets and show every timestamp of every probe.
 
 mod cli;
+mod doctor;
 mod engine;
 mod frame;
 mod hardware;
@@ -34,16 +35,22 @@ use engine::Verdict;
 const CANNOT: u8 = 2;
 /// More probes were lost than allowed.
 const LOST: u8 = 1;
+/// The doctor's findings.
+const SOFTWARE_ONLY: u8 = 3;
+const NOT_DELIVERED: u8 = 4;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Lab(arguments) => lab::run(&arguments),
         Command::Run(arguments) => plan::run(&arguments),
         Command::Nic(arguments) => nic::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
     };
     match done {
         Ok(Verdict::Fine) => ExitCode::SUCCESS,
         Ok(Verdict::TooMuchLost) => ExitCode::from(LOST),
+        Ok(Verdict::SoftwareOnly) => ExitCode::from(SOFTWARE_ONLY),
+        Ok(Verdict::NotDelivered) => ExitCode::from(NOT_DELIVERED),
         Err(error) => {
             // Where nobody can read it, the exit code still says it.
             let _ = writeln!(io::stderr(), "afprobe: {error:#}");

@@ -97,6 +97,21 @@ impl Netlink {
         .with_context(|| format!("cannot look up the interface {name}"))
     }
 
+    /// The kind of a virtual interface, such as `veth` or `bridge`; `None` for a card.
+    pub(crate) fn kind(&mut self, index: u32) -> Result<Option<String>> {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        let of = |info: &LinkInfo| if let LinkInfo::Kind(kind) = info { Some(kind.to_string()) } else { None };
+        let link = self.ask(RouteNetlinkMessage::GetLink(link), |answer| match answer {
+            RouteNetlinkMessage::NewLink(link) => Some(link),
+            _ => None,
+        })?;
+        Ok(link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::LinkInfo(infos) => infos.iter().find_map(of),
+            _ => None,
+        }))
+    }
+
     /// Switches an interface on. A veth has carrier once both ends are up, but the kernel may act on it a second late;
     /// asking for either end's [`interface_index`](Self::interface_index) makes it act at once (Linux 6.8).
     pub(crate) fn set_up(&mut self, index: u32) -> Result<()> {

@@ -100,7 +100,7 @@ fn outcome(tracker: &TxTracker<'_>) -> Result<Option<TxOutcome>> {
 }
 
 /// A link that is down, or a queue that is full, may be better at the next probe. Anything else ends the job.
-fn refused(error: io::Error) -> Result<()> {
+pub(crate) fn refused(error: io::Error) -> Result<()> {
     const ENOBUFS: i32 = 105;
     match error.kind() {
         ErrorKind::NetworkDown | ErrorKind::TimedOut => Ok(()),

@@ -10,6 +10,7 @@ use fast_afpacket::{Capabilities, ClockUser, GivenBack, Hwtstamp, Interface, Loa
 
 use crate::cli::{NicArguments, NicCommand};
 use crate::engine::Verdict;
+pub(crate) use print::{STAMPS, setting_as_json};
 
 /// What is known of an interface.
 struct Nic {
@@ -70,9 +71,15 @@ impl Nic {
     }
 }
 
-fn driver_of(interface: &Interface) -> Option<String> {
+/// The name of the driver, where there is one.
+pub(crate) fn driver_of(interface: &Interface) -> Option<String> {
+    // What is mounted may show another network namespace, which has an interface of this name too.
+    let shown = |file: &str| fs::read_to_string(format!("/sys/class/net/{interface}/{file}")).ok();
+    let mac = interface.mac().ok()?.map(|mac| mac.to_string());
+    let is_shown = shown("ifindex")?.trim() == interface.index().to_string()
+        && mac.is_none_or(|mac| shown("address").is_some_and(|address| address.trim() == mac));
     let link = fs::read_link(format!("/sys/class/net/{interface}/device/driver")).ok()?;
-    Some(link.file_name()?.to_string_lossy().into_owned())
+    is_shown.then(|| Some(link.file_name()?.to_string_lossy().into_owned()))?
 }
 
 /// Gives back what killed programs had borrowed.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Nic;
 
 /// The stamps by the names that they have in all output.
-const STAMPS: [(Timestamping, &str, &str); 5] = [
+pub(crate) const STAMPS: [(Timestamping, &str, &str); 5] = [
     (Timestamping::TX_SCHEDULED, "tx", "scheduled"),
     (Timestamping::TX_SOFTWARE, "tx", "software"),
     (Timestamping::TX_HARDWARE, "tx", "hardware"),
@@ -69,14 +69,14 @@ pub(super) fn json(nic: &Nic, out: &mut impl Write) -> io::Result<()> {
         "can_stamp": { "tx": stamps(nic, "tx"), "rx": stamps(nic, "rx") },
         "tx_modes": tx_modes(nic),
         "rx_filters": rx_filters(nic),
-        "set": nic.set.map(setting),
+        "set": nic.set.map(setting_as_json),
         "phc": nic.capabilities.phc(),
         "clock_users": users,
-        "lent": loan.map(|loan| json!({ "former": setting(loan.former()), "held": loan.is_held() })),
+        "lent": loan.map(|loan| json!({ "former": setting_as_json(loan.former()), "held": loan.is_held() })),
     });
     writeln!(out, "{object}")
 }
 
-fn setting(setting: Hwtstamp) -> Value {
+pub(crate) fn setting_as_json(setting: Hwtstamp) -> Value {
     json!({ "tx": setting.tx().to_string(), "rx": setting.rx().to_string() })
 }
