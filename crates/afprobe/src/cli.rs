@@ -144,7 +144,7 @@ pub(crate) struct JobArguments {
     pub(crate) hardware: HardwareArguments,
 }
 
-/// Stamps of the network card.
+/// Stamps of sent probes, those of the network card above all.
 #[derive(Debug, Args)]
 pub(crate) struct HardwareArguments {
     /// Whether to ask the card for stamps, and to set it up for them.
@@ -154,6 +154,9 @@ pub(crate) struct HardwareArguments {
     #[arg(long = "hardware-every", value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) every: u64,
+    /// How long a stamp of a sent probe may take, of the card or the kernel. Some drivers need half a second.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    pub(crate) stamp_timeout: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

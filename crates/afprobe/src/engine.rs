@@ -87,6 +87,7 @@ pub(crate) fn run(hosts: &[Host], job: &JobArguments) -> Result<Verdict> {
         count: job.count,
         duration: job.duration,
         hardware_every: job.hardware.every,
+        stamp_timeout: job.hardware.stamp_timeout,
     };
     let (events, inbox) = sync_channel(BACKLOG);
     thread::scope(|scope| {

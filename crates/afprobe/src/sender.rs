@@ -11,9 +11,6 @@ use crate::frame::ProbeFrame;
 use crate::in_order::{InOrder, key_of};
 use crate::probe::Tx;
 
-/// How long a stamp may take. Drivers were seen to need half a second.
-const STAMP_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// When to send, how often, and with which stamps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Schedule {
@@ -22,6 +19,8 @@ pub(crate) struct Schedule {
     pub(crate) duration: Option<Duration>,
     /// Ask for a hardware stamp of one probe in so many.
     pub(crate) hardware_every: u64,
+    /// How long a stamp may take.
+    pub(crate) stamp_timeout: Duration,
 }
 
 /// Sends probes until the schedule or `stop` ends it, and tells of each, in order.
@@ -32,7 +31,7 @@ pub(crate) fn run(
     stop: &AtomicBool,
     mut tell: impl FnMut(Tx),
 ) -> Result<()> {
-    let tracker = TxTracker::new(socket)?.timeout(STAMP_TIMEOUT);
+    let tracker = TxTracker::new(socket)?.timeout(schedule.stamp_timeout);
     let mut in_order = InOrder::from(1);
     let mut settle = |in_order: &mut InOrder, outcome: TxOutcome| {
         in_order.put(outcome, |probe, outcome| tell(Tx { probe, outcome }));
@@ -65,7 +64,7 @@ pub(crate) fn run(
             match tracker.send_stamped(bytes, key_of(id), stamps) {
                 // So many are under way that one has to be settled first.
                 Err(error) if error.kind() == ErrorKind::ResourceBusy => {
-                    socket.set_tx_deadline(Some(Instant::now() + STAMP_TIMEOUT));
+                    socket.set_tx_deadline(Some(Instant::now() + schedule.stamp_timeout));
                     if let Some(outcome) = outcome(&tracker)? {
                         settle(&mut in_order, outcome);
                     }
@@ -80,7 +79,7 @@ pub(crate) fn run(
         due += schedule.interval;
     }
     // The last outcomes.
-    socket.set_tx_deadline(Some(Instant::now() + STAMP_TIMEOUT));
+    socket.set_tx_deadline(Some(Instant::now() + schedule.stamp_timeout));
     while !tracker.is_empty() {
         match outcome(&tracker)? {
             Some(outcome) => settle(&mut in_order, outcome),

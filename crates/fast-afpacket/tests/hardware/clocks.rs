@@ -45,7 +45,7 @@ fn stamps_are_converted_through_a_step_and_a_slew() {
     const SAMPLING: Duration = Duration::from_millis(10);
     let _on = with_events_on();
     let socket = bind(options());
-    let sender = TxTracker::new(&socket).unwrap().pacing(TxPacing::hardware());
+    let sender = TxTracker::new(&socket).unwrap().pacing(TxPacing::hardware()).timeout(Duration::from_secs(10));
     let phc = Phc::of(&interface()).unwrap();
     let clock = Mutex::new(PhcTracker::new());
     let lock = || clock.lock().unwrap_or_else(PoisonError::into_inner);

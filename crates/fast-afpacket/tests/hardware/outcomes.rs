@@ -26,7 +26,7 @@ fn without_hardware_stamps_none_are_expected() {
 fn burst(pacing: TxPacing, count: u32) -> Vec<TxOutcome> {
     let _on = with_events_on();
     let socket = bind(options());
-    let tracker = TxTracker::new(&socket).unwrap().pacing(pacing).timeout(Duration::from_secs(1));
+    let tracker = TxTracker::new(&socket).unwrap().pacing(pacing).timeout(Duration::from_secs(3));
     assert_eq!(tracker.expected(), Timestamping::TX);
     for number in 0..count {
         tracker.send(&sync(number), TxKey::new(number)).unwrap();
@@ -87,7 +87,7 @@ fn each_of_many_sends_has_one_outcome() {
     const COUNT: u32 = 2_000;
     let _on = with_events_on();
     let socket = bind(options());
-    let tracker = TxTracker::new(&socket).unwrap().timeout(Duration::from_millis(800));
+    let tracker = TxTracker::new(&socket).unwrap().timeout(Duration::from_secs(2));
     let ip = |state: &str| {
         let status = Command::new("ip").args(["link", "set", &interface().name(), state]).status().expect("ip");
         assert!(status.success());
