@@ -61,6 +61,7 @@
 //! |---|---|
 //! | 4.13 | software and hardware stamp of one sent frame |
 //! | 4.20 | [`Options::ignore_outgoing`], dual mode unless that is switched off |
+//! | 5.14 | [`Options::bind_phc`] |
 //! | 6.12 | stamps are reported only to sockets that asked for them; before, this library sorts them out |
 //! | 6.13 | the kernel carries the caller's keys; before, this library matches by the kernel's count of frames |
 //!

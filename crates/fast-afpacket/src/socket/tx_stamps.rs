@@ -93,8 +93,17 @@ impl PacketSocket {
         TX_STAMP_MEMORY.saturating_add(frame.saturating_mul(2))
     }
 
-    /// Whether there was no room for one more stamp when this was called: the kernel does not say that it lost any.
-    pub(crate) fn is_tx_queue_full(&self) -> io::Result<bool> {
+    /// Whether there is no room for one more unread stamp. The kernel loses those that come then, and does not say so.
+    ///
+    /// # Errors
+    ///
+    /// None are known.
+    ///
+    /// # Kernel
+    ///
+    /// Linux 4.12: `SO_MEMINFO`.
+    #[doc(alias = "SO_MEMINFO")]
+    pub fn is_tx_queue_full(&self) -> io::Result<bool> {
         let [allocated, limit] = sockopt::receive_memory(self.tx())?;
         Ok(allocated.saturating_add(TX_STAMP_MEMORY) >= limit)
     }

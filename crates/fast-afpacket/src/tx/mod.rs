@@ -32,7 +32,7 @@ const QUARANTINE: Duration = Duration::from_secs(15);
 
 /// Joins the stamps of sent frames: for each key that it is told of it gives exactly one [`TxOutcome`].
 ///
-/// It does no input or output and reads no clock. The caller tells it of sends and reports; it tells of a frame when all
+/// It does no input or output and reads no clock; [`TxTracker`] does both for a socket. The caller tells it of sends and reports; it tells of a frame when all
 /// stamps that were expected are there, when a stamp has taken too long, or when the caller is done.
 ///
 /// ```no_run
@@ -337,8 +337,8 @@ impl TxJoiner {
 
     /// The error queue was full: stamps that are missing at their deadline may have been lost there.
     ///
-    /// The kernel does not say so. What tells is that so many reports were read at one go as the queue holds: 255 with
-    /// the default receive buffer.
+    /// The kernel does not say that it lost one. [`PacketSocket::is_tx_queue_full`](crate::PacketSocket::is_tx_queue_full)
+    /// says whether it may have: ask before the queue is read.
     pub const fn queue_overflowed(&mut self) {
         self.overflows = self.overflows.wrapping_add(1);
     }
