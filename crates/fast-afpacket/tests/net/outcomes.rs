@@ -15,6 +15,7 @@ crate::tests! {
     what_an_unpaced_sender_loses_is_counted;
     pacing_ends_at_the_write_deadline;
     a_stacked_device_repeats_the_scheduler_stamp;
+    without_a_queue_there_is_no_scheduler_stamp needs "tc";
 }
 
 const SOFTWARE: Timestamping = Timestamping::TX_SCHEDULED.union(Timestamping::TX_SOFTWARE);
@@ -176,4 +177,22 @@ fn a_stacked_device_repeats_the_scheduler_stamp() {
         assert!(outcome.before <= outcome.scheduled.unwrap() && outcome.scheduled <= outcome.software);
     }
     assert_eq!(tracker.strays().duplicate + tracker.strays().late, 100);
+}
+
+fn without_a_queue_there_is_no_scheduler_stamp() {
+    let cable = Cable::new();
+    // A queue that lets nothing of a frame's size through.
+    crate::lab::tc("qdisc add dev va root tbf rate 1kbit burst 50 limit 100");
+    for dual in [false, true] {
+        let socket = bind(options().dual(dual).timestamping(Timestamping::TX).qdisc_bypass(true), &cable.a);
+        assert_eq!(socket.granted().timestamping & Timestamping::TX_SCHEDULED, Timestamping::empty());
+        let tracker = TxTracker::new(&socket).unwrap();
+        assert_eq!(tracker.expected(), Timestamping::TX_SOFTWARE);
+        for number in 0..100 {
+            tracker.send(&frame(number), TxKey::new(number)).unwrap();
+            let outcome = tracker.outcome().unwrap();
+            assert_eq!((outcome.key, outcome.result), (TxKey::new(number), TxResult::Complete));
+            assert_eq!(outcome.scheduled, None);
+        }
+    }
 }
