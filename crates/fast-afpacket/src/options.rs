@@ -331,6 +331,7 @@ impl Options {
             protocol: self.protocol,
             cooked: self.cooked,
             stamping,
+            asked: self.timestamping,
             granted,
             _nic_loan: nic_loan,
         };

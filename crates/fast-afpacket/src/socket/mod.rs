@@ -22,6 +22,7 @@ use crate::options::Options;
 use crate::stamping::Stamping;
 use crate::stats::Counters;
 use crate::sys::{self, abi, ioctl};
+use crate::timestamp::Timestamping;
 use crate::wait::Waits;
 use control::Memberships;
 
@@ -79,6 +80,8 @@ pub(crate) struct Parts {
     pub(crate) protocol: EtherType,
     pub(crate) cooked: bool,
     pub(crate) stamping: Stamping,
+    /// The stamps that were asked for, also those that are not granted now: a card may be set to take them later.
+    pub(crate) asked: Timestamping,
     pub(crate) granted: Granted,
     /// Given back with the socket.
     pub(crate) _nic_loan: Option<NicLoan>,

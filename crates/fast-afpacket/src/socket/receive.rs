@@ -61,7 +61,7 @@ impl PacketSocket {
             return Err(stamping::control_was_cut());
         }
         let ancillary = Ancillary::parse(control.written(received.control_len))?;
-        let asked = self.parts.granted.timestamping;
+        let asked = self.parts.asked;
         let found = ancillary.timestamps;
         // Before Linux 6.12 a socket that asked for stamps of sent frames gets those of received ones too.
         let timestamps = Timestamps {

@@ -3,7 +3,9 @@
 use std::thread;
 use std::time::Duration;
 
-use fast_afpacket::{ConfigureNic, EtherType, Filter, NicGrant, Timestamping, TxKey, TxStage};
+use fast_afpacket::{
+    ConfigureNic, EtherType, Filter, Hwtstamp, NicGrant, RxFilter, Timestamping, TxKey, TxMode, TxStage,
+};
 
 use crate::card::{
     EVENTS, OFF, bind, now_set, number_in, of_key, options, other, reports, set_by_hand, sync, with_events_on,
@@ -14,6 +16,7 @@ crate::tests! {
     other_frames_are_stamped_on_transmit_too;
     ptp_frames_are_stamped_on_receive_and_others_are_not;
     a_frame_that_does_not_ask_takes_no_slot;
+    stamps_that_are_switched_on_later_are_delivered;
 }
 
 const SPACING: Duration = Duration::from_millis(50);
@@ -93,4 +96,15 @@ fn a_frame_that_does_not_ask_takes_no_slot() {
     assert_eq!(reports.len(), 82);
     drop(socket);
     assert_eq!(now_set(), OFF);
+}
+
+/// What a card could not do when the socket was opened it may be set to do later: such a stamp is not kept back.
+fn stamps_that_are_switched_on_later_are_delivered() {
+    const ALL: Hwtstamp = Hwtstamp::new(TxMode::OFF, RxFilter::ALL);
+    set_by_hand(OFF);
+    let socket = bind(options().configure_nic(ConfigureNic::Preferred(ALL)));
+    assert!(!socket.granted().timestamping.intersects(Timestamping::RX_HARDWARE | Timestamping::TX_HARDWARE));
+    let _on = with_events_on();
+    socket.send(&sync(1)).unwrap();
+    assert!(socket.recv(&mut [0; 128]).unwrap().timestamps.hardware.is_some());
 }
