@@ -44,6 +44,8 @@ pub enum Step {
     Priority,
     /// `SO_MARK`. Needs `CAP_NET_ADMIN` or, since Linux 5.17, `CAP_NET_RAW`.
     Mark,
+    /// `PACKET_VNET_HDR`.
+    Offload,
     /// `PACKET_QDISC_BYPASS`, Linux 3.14.
     QdiscBypass,
     /// `SO_ATTACH_FILTER`, `SO_ATTACH_BPF`, `SO_DETACH_FILTER`. `EPERM`: the filter is locked. `ENOMEM`: the program is
@@ -76,6 +78,7 @@ impl Step {
             Self::SendBuffer => "set the send buffer for",
             Self::Priority => "set the priority for",
             Self::Mark => "set the mark for",
+            Self::Offload => "offload work to",
             Self::QdiscBypass => "bypass the queueing discipline of",
             Self::Filter => "change the filter for",
             Self::Bind => "bind to",

@@ -45,6 +45,7 @@
 //! | know what came with a frame | [`RxMeta`], [`Timestamps`], [`VlanTag`] |
 //! | know when a frame left | [`PacketSocket::send_keyed`], [`PacketSocket::recv_tx`], [`TxReport`] |
 //! | know what became of each sent frame | [`TxTracker`], [`TxOutcome`] |
+//! | leave checksums and cutting to the kernel | [`Options::offload`], [`Offload`] |
 //! | receive only what is wanted | [`Filter`] |
 //! | read the clock of a NIC | [`Phc`] |
 //! | compare hardware stamps with software stamps | [`PhcTracker`] |
@@ -84,6 +85,7 @@ mod interface;
 mod meta;
 mod nic;
 mod nic_refusal;
+mod offload;
 mod options;
 mod phc;
 mod phc_tracker;
@@ -109,6 +111,7 @@ pub use interface::{Interface, InterfaceFlags};
 pub use meta::{ChecksumState, RestoreError, RxMeta, VlanTag};
 pub use nic::{ClockUser, ConfigureNic, GivenBack, LoanRecord, NicGrant, NicLoan};
 pub use nic_refusal::NicRefusal;
+pub use offload::{Offload, OffloadError, SegmentKind};
 pub use options::Options;
 pub use phc::{CrossMethod, CrossTimestamp, Phc};
 pub use phc_tracker::{Basis, Converted, ConvertedBack, Fed, PhcTracker, Stepped};

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::addr::{EtherType, PacketAddr};
+use crate::offload::Offload;
 use crate::sys::cmsg::Messages;
 use crate::timestamp::{ControlError, Timestamps};
 
@@ -24,6 +25,8 @@ pub struct RxMeta {
     pub vlan: Option<VlanTag>,
     /// What is known of the checksum of its transport header.
     pub checksum: ChecksumState,
+    /// What was left undone to it, on a socket with [`Options::offload`](crate::Options::offload).
+    pub offload: Option<Offload>,
 }
 
 impl RxMeta {

@@ -51,6 +51,7 @@ pub struct Options {
     priority: Option<u32>,
     mark: Option<u32>,
     qdisc_bypass: bool,
+    offload: bool,
 }
 
 impl Default for Options {
@@ -74,6 +75,7 @@ impl Default for Options {
             priority: None,
             mark: None,
             qdisc_bypass: false,
+            offload: false,
         }
     }
 }
@@ -268,6 +270,21 @@ impl Options {
         self
     }
 
+    /// Tell what was left undone to received frames, and allow it for sent ones: checksums, cutting into segments. Default:
+    /// no. Only for raw sockets.
+    ///
+    /// With it, [`RxMeta::offload`](crate::RxMeta::offload) is there, and [`PacketSocket::send_offloaded`] works. Whether
+    /// or not: a received frame may be longer than the MTU, where the sender's or this host's kernel has merged several.
+    ///
+    /// # Kernel
+    ///
+    /// Linux 2.6.27; UDP segments since 6.2.
+    #[doc(alias = "PACKET_VNET_HDR")]
+    pub fn offload(mut self, offload: bool) -> Self {
+        self.offload = offload;
+        self
+    }
+
     /// Opens the socket on this interface.
     ///
     /// An interface that is down is no error here: the first `recv` says `ENETDOWN`, and once the interface is up the
@@ -287,6 +304,9 @@ impl Options {
         if self.protocol.value() == 0 {
             // The kernel tells such a socket nothing, not even that its interface is gone.
             return Err(Error::invalid(name, "protocol 0 receives nothing; to send only, use Filter::nothing()"));
+        }
+        if self.offload && self.cooked {
+            return Err(Error::invalid(name, "offload is for raw sockets: a cooked frame has no header to work on"));
         }
         let (nic_loan, nic) = self.borrow_nic(interface)?;
         let rx = self.open(name, interface)?;
@@ -330,6 +350,7 @@ impl Options {
             interface: interface.clone(),
             protocol: self.protocol,
             cooked: self.cooked,
+            offload: self.offload,
             stamping,
             asked: self.timestamping,
             granted,
@@ -365,6 +386,9 @@ impl Options {
         let kind = if self.cooked { libc::SOCK_DGRAM } else { libc::SOCK_RAW };
         let fd = sys::packet_socket(kind).during(Step::Open, name)?;
         let socket = fd.as_fd();
+        if self.offload {
+            sockopt::set_packet(socket, libc::PACKET_VNET_HDR, 1).during(Step::Offload, name)?;
+        }
         if self.bind_phc.is_some() {
             let index = interface.index().cast_signed();
             sockopt::set_socket(socket, abi::SO_BINDTOIFINDEX, index).during(Step::Timestamping, name)?;

@@ -10,6 +10,7 @@ use super::PacketSocket;
 use crate::addr::MacAddr;
 use crate::error::{Context, Error, Step};
 use crate::filter::Filter;
+use crate::offload::HEADER_LEN;
 use crate::stats::Stats;
 use crate::sys::cmsg::ControlBuffer;
 use crate::sys::{self, abi, sockopt};
@@ -105,8 +106,10 @@ impl PacketSocket {
     fn discard_received(&self) -> io::Result<()> {
         let mut address = abi::link_address(0, 0);
         let mut control = ControlBuffer::<0>::new();
+        // A buffer without room for what stands before a frame would be an error, for each frame.
+        let mut head = [0; HEADER_LEN];
         loop {
-            match sys::receive(self.rx(), &mut [], &mut address, &mut control, 0) {
+            match sys::receive(self.rx(), &mut head, &mut address, &mut control, 0) {
                 Ok(_) => self.counters.discarded.add(1),
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => return Ok(()),

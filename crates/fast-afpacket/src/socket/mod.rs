@@ -2,6 +2,7 @@
 
 mod control;
 mod link;
+mod offload;
 mod receive;
 mod send;
 mod tx_stamps;
@@ -79,6 +80,8 @@ pub(crate) struct Parts {
     pub(crate) interface: Interface,
     pub(crate) protocol: EtherType,
     pub(crate) cooked: bool,
+    /// Whether an [`Offload`](crate::Offload) stands before each frame.
+    pub(crate) offload: bool,
     pub(crate) stamping: Stamping,
     /// The stamps that were asked for, also those that are not granted now: a card may be set to take them later.
     pub(crate) asked: Timestamping,

@@ -5,6 +5,7 @@ use std::io;
 use super::PacketSocket;
 use crate::addr::PacketAddr;
 use crate::meta::{Ancillary, RxMeta};
+use crate::offload::HEADER_LEN;
 use crate::stamping;
 use crate::sys::cmsg::ControlBuffer;
 use crate::sys::{self, abi};
@@ -30,9 +31,17 @@ impl PacketSocket {
         let mut address = abi::link_address(0, 0);
         let mut control = ControlBuffer::<256>::new();
         let mut waiting = None;
+        let mut head = [0; HEADER_LEN];
         loop {
             self.waits.check_open()?;
-            match sys::receive(self.rx(), buf, &mut address, &mut control, 0) {
+            let received = match self.parts.offload {
+                false => sys::receive(self.rx(), buf, &mut address, &mut control, 0),
+                true => sys::receive_with_head(self.rx(), &mut head, buf, &mut address, &mut control),
+            };
+            match received {
+                Ok(received) if self.parts.offload => {
+                    return self.describe_with_head(received, head, &address, &control);
+                }
                 Ok(received) => return self.describe(&received, &address, &control),
                 Err(error) => self.receive_failed(error, &mut waiting)?,
             }
@@ -51,7 +60,7 @@ impl PacketSocket {
     }
 
     #[inline]
-    fn describe(
+    pub(super) fn describe(
         &self,
         received: &sys::Received,
         address: &libc::sockaddr_ll,
@@ -81,6 +90,7 @@ impl PacketSocket {
             timestamps,
             vlan: ancillary.vlan,
             checksum: ancillary.checksum,
+            offload: None,
         })
     }
 

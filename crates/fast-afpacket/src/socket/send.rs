@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::PacketSocket;
 use crate::addr::{EtherType, PacketAddr};
+use crate::offload::Offload;
 use crate::sys::{self, ioctl};
 use crate::timestamp::Timestamping;
 use crate::tx_keys::{Refusal, Situation};
@@ -27,7 +28,10 @@ impl PacketSocket {
     #[doc(alias = "sendto")]
     pub fn send(&self, frame: &[u8]) -> io::Result<usize> {
         let to = self.bound_destination()?;
-        self.transmit(|| sys::send(self.tx(), frame, to))
+        match self.parts.offload {
+            false => self.transmit(|| sys::send(self.tx(), frame, to)),
+            true => self.send_with_head(frame, to, Offload::NONE),
+        }
     }
 
     /// Sends to an address: on a cooked socket `bytes` is the payload of the frame and the address says destination and
@@ -86,7 +90,10 @@ impl PacketSocket {
     #[doc(alias = "SO_TIMESTAMPING")]
     pub fn send_stamped(&self, frame: &[u8], key: TxKey, stamps: Timestamping) -> io::Result<usize> {
         let to = self.bound_destination()?;
-        self.transmit_keyed(frame, to, key, stamps)
+        match self.parts.offload {
+            false => self.transmit_keyed(frame, to, key, stamps),
+            true => self.send_keyed_with_head(frame, to, Offload::NONE, key, stamps),
+        }
     }
 
     /// [`send_to`](Self::send_to) with stamps, as [`send_keyed`](Self::send_keyed) asks for them.
@@ -119,7 +126,7 @@ impl PacketSocket {
     }
 
     #[inline]
-    fn bound_destination(&self) -> io::Result<Option<&libc::sockaddr_ll>> {
+    pub(super) fn bound_destination(&self) -> io::Result<Option<&libc::sockaddr_ll>> {
         if self.parts.cooked {
             let why = "a cooked socket needs an address to send to: use send_to";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
@@ -139,7 +146,7 @@ impl PacketSocket {
     }
 
     #[inline]
-    fn transmit(&self, mut send: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    pub(super) fn transmit(&self, mut send: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
         let mut waiting = None;
         let mut was_down = false;
         loop {
@@ -189,7 +196,7 @@ impl PacketSocket {
 
     /// Whether a refused keyed send has used up one of the kernel's numbers.
     #[cold]
-    fn refusal(&self, error: &io::Error, len: usize) -> Refusal {
+    pub(super) fn refusal(&self, error: &io::Error, len: usize) -> Refusal {
         let situation = Situation { max_len: self.max_len(), is_up: self.is_up() };
         Refusal::of(error.raw_os_error(), len, situation)
     }

@@ -91,7 +91,7 @@ pub(crate) fn send_forbidden_broadcast(fd: BorrowedFd<'_>, control: &[u8]) -> io
     };
     let address_pointer: *mut libc::sockaddr_in = &mut address;
     let mut vector = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
-    let mut header = message_header(&mut vector);
+    let mut header = message_header(std::slice::from_mut(&mut vector));
     header.msg_name = address_pointer.cast();
     header.msg_namelen = len_of::<libc::sockaddr_in>();
     header.msg_control = control.as_ptr().cast_mut().cast();
@@ -154,17 +154,42 @@ pub(crate) fn receive<const N: usize>(
     control: &mut ControlBuffer<N>,
     flags: c_int,
 ) -> io::Result<Received> {
-    let mut vector = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: data.len() };
+    let vector = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: data.len() };
+    receive_into(fd, &mut [vector], address, control, flags)
+}
+
+/// [`receive`], with what stands before the frame in a buffer of its own.
+pub(crate) fn receive_with_head<const N: usize>(
+    fd: BorrowedFd<'_>,
+    head: &mut [u8],
+    data: &mut [u8],
+    address: &mut libc::sockaddr_ll,
+    control: &mut ControlBuffer<N>,
+) -> io::Result<Received> {
+    let head = libc::iovec { iov_base: head.as_mut_ptr().cast(), iov_len: head.len() };
+    let data = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: data.len() };
+    receive_into(fd, &mut [head, data], address, control, 0)
+}
+
+/// The vectors are of memory that the caller has borrowed exclusively for this call.
+#[inline]
+fn receive_into<const N: usize>(
+    fd: BorrowedFd<'_>,
+    vectors: &mut [libc::iovec],
+    address: &mut libc::sockaddr_ll,
+    control: &mut ControlBuffer<N>,
+    flags: c_int,
+) -> io::Result<Received> {
     let address: *mut libc::sockaddr_ll = address;
-    let mut header = message_header(&mut vector);
+    let mut header = message_header(vectors);
     header.msg_name = address.cast();
     header.msg_namelen = SOCKADDR_LL_LEN;
     header.msg_control = control.0.as_mut_ptr().cast();
     // The type of this field differs between C libraries.
     header.msg_controllen = N as _;
     let len = retry(|| {
-        // SAFETY: the header points to the vector, the address and the control buffer, with their true lengths; all
-        // are exclusively borrowed or owned by this function for the duration of the call.
+        // SAFETY: the header points to the vectors, the address and the control buffer, with their true lengths; all
+        // are exclusively borrowed by this function or its callers above for the duration of the call.
         check_len(unsafe { libc::recvmsg(fd.as_raw_fd(), &mut header, flags | libc::MSG_DONTWAIT) })
     })?;
     Ok(Received { len, flags: header.msg_flags, control_len: header.msg_controllen as _ })
@@ -190,9 +215,33 @@ pub(crate) fn send_with_control(
     address: Option<&libc::sockaddr_ll>,
     control: &[u8],
 ) -> io::Result<usize> {
-    let mut vector = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
+    let vector = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
+    send_from(fd, &mut [vector], address, control)
+}
+
+/// [`send_with_control`], with what stands before the frame in a buffer of its own.
+pub(crate) fn send_with_head(
+    fd: BorrowedFd<'_>,
+    head: &[u8],
+    data: &[u8],
+    address: Option<&libc::sockaddr_ll>,
+    control: &[u8],
+) -> io::Result<usize> {
+    let head = libc::iovec { iov_base: head.as_ptr().cast_mut().cast(), iov_len: head.len() };
+    let data = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
+    send_from(fd, &mut [head, data], address, control)
+}
+
+/// The vectors are of memory that the caller has borrowed for this call.
+#[inline]
+fn send_from(
+    fd: BorrowedFd<'_>,
+    vectors: &mut [libc::iovec],
+    address: Option<&libc::sockaddr_ll>,
+    control: &[u8],
+) -> io::Result<usize> {
     let (address, address_len) = address_parts(address);
-    let mut header = message_header(&mut vector);
+    let mut header = message_header(vectors);
     header.msg_name = address.cast_mut().cast();
     header.msg_namelen = address_len;
     header.msg_control = control.as_ptr().cast_mut().cast();
@@ -214,11 +263,11 @@ fn address_parts(address: Option<&libc::sockaddr_ll>) -> (*const libc::sockaddr_
 }
 
 #[inline]
-fn message_header(vector: &mut libc::iovec) -> libc::msghdr {
+fn message_header(vectors: &mut [libc::iovec]) -> libc::msghdr {
     let header = MaybeUninit::<libc::msghdr>::zeroed();
     // SAFETY: `msghdr` holds integers and pointers, for which zero is a value. Some C libraries give it private padding.
     let mut header = unsafe { header.assume_init() };
-    header.msg_iov = vector;
-    header.msg_iovlen = 1;
+    header.msg_iov = vectors.as_mut_ptr();
+    header.msg_iovlen = vectors.len() as _;
     header
 }

@@ -19,6 +19,7 @@ mod link;
 mod metadata;
 mod modes;
 mod nic;
+mod offload;
 mod open;
 mod outcomes;
 mod path;
@@ -43,6 +44,7 @@ fn main() {
         ("keys", keys::TESTS),
         ("nic", nic::TESTS),
         ("outcomes", outcomes::TESTS),
+        ("offload", offload::TESTS),
         ("waits", waits::TESTS),
         ("link", link::TESTS),
         ("metadata", metadata::TESTS),

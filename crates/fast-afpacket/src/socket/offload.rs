@@ -1,0 +1,111 @@
+//! Frames of which a part of the work is left to the kernel or the card.
+
+use std::io;
+
+use super::PacketSocket;
+use crate::meta::RxMeta;
+use crate::offload::{HEADER_LEN, Offload};
+use crate::sys;
+use crate::sys::cmsg::ControlBuffer;
+use crate::timestamp::Timestamping;
+use crate::tx_keys::Refusal;
+use crate::tx_report::TxKey;
+
+/// Checksums and segments left to the kernel or the card: [`Options::offload`](crate::Options::offload).
+impl PacketSocket {
+    /// Sends a frame and has the kernel or the card do what is left: finish a checksum, cut it into segments. Returns the
+    /// length of the frame.
+    ///
+    /// A frame that is to be cut may be longer than the MTU. The interface cuts it, or hands it on whole if it can do so
+    /// (veth can, a card does at the last moment): `ethtool -K` decides. A receiver of segments on one machine may
+    /// therefore see one long frame.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send); `EINVAL` if the offload does not fit the frame;
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) on a socket without [`Options::offload`](crate::Options::offload).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use fast_afpacket::{Interface, Offload, PacketSocket};
+    /// # fn sixty_thousand_bytes_of_udp() -> Vec<u8> { Vec::new() }
+    /// let socket = PacketSocket::options().offload(true).bind(&Interface::by_name("eth1")?)?;
+    /// let mut frame = sixty_thousand_bytes_of_udp();
+    /// let offload = Offload::segments(&mut frame, 1400)?;
+    /// socket.send_offloaded(&frame, &offload)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias("PACKET_VNET_HDR", "GSO", "virtio_net_hdr"))]
+    pub fn send_offloaded(&self, frame: &[u8], offload: &Offload) -> io::Result<usize> {
+        let to = self.bound_destination()?;
+        self.check_offload()?;
+        self.send_with_head(frame, to, *offload)
+    }
+
+    /// [`send_offloaded`](Self::send_offloaded) with stamps, as [`send_keyed`](Self::send_keyed) asks for them. A frame
+    /// that is cut has the stamps of one frame.
+    ///
+    /// # Errors
+    ///
+    /// See both.
+    pub fn send_offloaded_keyed(&self, frame: &[u8], offload: &Offload, key: TxKey) -> io::Result<usize> {
+        let to = self.bound_destination()?;
+        self.check_offload()?;
+        self.send_keyed_with_head(frame, to, *offload, key, self.parts.stamping.stamps())
+    }
+
+    fn check_offload(&self) -> io::Result<()> {
+        if !self.parts.offload {
+            let why = "this socket was opened without Options::offload";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        Ok(())
+    }
+
+    pub(super) fn send_with_head(
+        &self,
+        frame: &[u8],
+        to: Option<&libc::sockaddr_ll>,
+        offload: Offload,
+    ) -> io::Result<usize> {
+        let head = offload.to_bytes();
+        let sent = self.transmit(|| sys::send_with_head(self.tx(), &head, frame, to, &[]))?;
+        Ok(sent.saturating_sub(HEADER_LEN))
+    }
+
+    pub(super) fn send_keyed_with_head(
+        &self,
+        frame: &[u8],
+        to: Option<&libc::sockaddr_ll>,
+        offload: Offload,
+        key: TxKey,
+        stamps: Timestamping,
+    ) -> io::Result<usize> {
+        self.parts.stamping.check(stamps)?;
+        let (tx, head) = (self.tx(), offload.to_bytes());
+        let sent = self.transmit(|| {
+            let send = |control: &[u8]| sys::send_with_head(tx, &head, frame, to, control);
+            let refusal = |error: &io::Error| match error.raw_os_error() {
+                // The frame is checked against the offload when it has its number already, the offload before.
+                Some(libc::EINVAL) if offload != Offload::NONE => Refusal::Unknown,
+                _ => self.refusal(error, frame.len()),
+            };
+            self.parts.stamping.send(tx, (key, stamps), send, refusal)
+        })?;
+        Ok(sent.saturating_sub(HEADER_LEN))
+    }
+
+    /// What was received behind an offload.
+    pub(super) fn describe_with_head(
+        &self,
+        received: sys::Received,
+        head: [u8; HEADER_LEN],
+        address: &libc::sockaddr_ll,
+        control: &ControlBuffer<256>,
+    ) -> io::Result<RxMeta> {
+        let received = sys::Received { len: received.len.saturating_sub(HEADER_LEN), ..received };
+        let meta = self.describe(&received, address, control)?;
+        Ok(RxMeta { offload: Some(Offload::from_bytes(head)), ..meta })
+    }
+}
