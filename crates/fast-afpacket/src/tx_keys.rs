@@ -21,8 +21,10 @@ pub(crate) enum Refusal {
     Unstamped,
     /// It was refused with a number by the queue or the driver: stamps with that number may come.
     Stamped,
-    /// It cannot be told.
-    Unknown,
+    /// It cannot be told, but nothing can have stamped it.
+    PerhapsUnstamped,
+    /// It cannot be told, and if so, stamps with that number may come.
+    PerhapsStamped,
 }
 
 /// What else is known of an interface that has just refused a frame.
@@ -44,10 +46,11 @@ impl Refusal {
         match (errno, situation.max_len) {
             (Some(libc::EMSGSIZE), Some(max_len)) if len > max_len.saturating_add(VLAN_TAG) => Self::Unnumbered,
             (Some(libc::EMSGSIZE), Some(_)) => Self::Unstamped,
+            (Some(libc::EMSGSIZE), None) => Self::PerhapsUnstamped,
             (Some(libc::ENOBUFS), _) => Self::Stamped,
             (Some(libc::EAGAIN | libc::EINVAL | libc::ENXIO), _) => Self::Unnumbered,
             (Some(libc::ENETDOWN), _) if !situation.is_up => Self::Unnumbered,
-            _ => Self::Unknown,
+            _ => Self::PerhapsStamped,
         }
     }
 }
@@ -104,8 +107,8 @@ impl KeyLedger {
             Refusal::Unnumbered => {}
             Refusal::Unstamped => self.record(key, Timestamping::empty()),
             Refusal::Stamped => self.record(key, stamps),
-            Refusal::Unknown => {
-                // If a number was used, stamps may come.
+            Refusal::PerhapsUnstamped => self.in_doubt = true,
+            Refusal::PerhapsStamped => {
                 self.record(key, stamps);
                 self.in_doubt = true;
             }
@@ -151,12 +154,12 @@ mod tests {
             assert_eq!(of(libc::EMSGSIZE, len, up), Refusal::Unstamped, "{len}");
         }
         assert_eq!(of(libc::EMSGSIZE, 1519, up), Refusal::Unnumbered);
-        assert_eq!(of(libc::EMSGSIZE, 1515, (true, None)), Refusal::Unknown);
+        assert_eq!(of(libc::EMSGSIZE, 1515, (true, None)), Refusal::PerhapsUnstamped);
         assert_eq!(of(libc::ENOBUFS, 60, up), Refusal::Stamped);
         assert_eq!(of(libc::EINVAL, 13, up), Refusal::Unnumbered);
         assert_eq!(of(libc::ENETDOWN, 60, down), Refusal::Unnumbered);
-        assert_eq!(of(libc::ENETDOWN, 60, up), Refusal::Unknown);
-        assert_eq!(of(libc::EIO, 60, up), Refusal::Unknown);
+        assert_eq!(of(libc::ENETDOWN, 60, up), Refusal::PerhapsStamped);
+        assert_eq!(of(libc::EIO, 60, up), Refusal::PerhapsStamped);
     }
 
     const SCHEDULED: Timestamping = Timestamping::TX_SCHEDULED;
@@ -185,7 +188,7 @@ mod tests {
         assert_eq!(ledger.key_of(0, SCHEDULED), Some(key(1)));
         assert_eq!(ledger.key_of(0, SOFTWARE), Some(key(1)));
         assert_eq!(ledger.key_of(1, SCHEDULED), Some(key(2)));
-        ledger.refused(key(3), SCHEDULED | SOFTWARE, Refusal::Unknown);
+        ledger.refused(key(3), SCHEDULED | SOFTWARE, Refusal::PerhapsStamped);
         assert!(ledger.is_in_doubt());
         ledger.restarted();
         for value in [4, 5] {
@@ -224,7 +227,8 @@ mod tests {
             move |refusal| (stamps(), any::<bool>()).prop_map(move |(s, used)| Step::Refused(s, refusal, used));
         prop_oneof![
             5 => stamps().prop_map(Step::Sent),
-            1 => refused(Refusal::Unknown),
+            1 => refused(Refusal::PerhapsStamped),
+            1 => refused(Refusal::PerhapsUnstamped),
             1 => refused(Refusal::Stamped),
             1 => refused(Refusal::Unstamped),
             1 => refused(Refusal::Unnumbered),
@@ -258,7 +262,8 @@ mod tests {
                             Refusal::Unnumbered => (Timestamping::empty(), false),
                             Refusal::Unstamped => (Timestamping::empty(), true),
                             Refusal::Stamped => (stamps, true),
-                            Refusal::Unknown => (stamps, used),
+                            Refusal::PerhapsStamped => (stamps, used),
+                            Refusal::PerhapsUnstamped => (Timestamping::empty(), used),
                         }
                     }
                     Step::Report(back) | Step::Lost(back) => {

@@ -88,7 +88,7 @@ impl PacketSocket {
             let send = |control: &[u8]| sys::send_with_head(tx, &head, frame, to, control);
             let refusal = |error: &io::Error| match error.raw_os_error() {
                 // The frame is checked against the offload when it has its number already, the offload before.
-                Some(libc::EINVAL) if offload != Offload::NONE => Refusal::Unknown,
+                Some(libc::EINVAL) if offload != Offload::NONE => Refusal::PerhapsUnstamped,
                 _ => self.refusal(error, frame.len()),
             };
             self.parts.stamping.send(tx, (key, stamps), send, refusal)
