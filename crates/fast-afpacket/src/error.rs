@@ -44,6 +44,8 @@ pub enum Step {
     Priority,
     /// `SO_MARK`. Needs `CAP_NET_ADMIN` or, since Linux 5.17, `CAP_NET_RAW`.
     Mark,
+    /// `SO_TXTIME`, Linux 4.19. `EPERM`: `CAP_NET_ADMIN` is missing.
+    LaunchClock,
     /// `PACKET_VNET_HDR`.
     Offload,
     /// `PACKET_QDISC_BYPASS`, Linux 3.14.
@@ -78,6 +80,7 @@ impl Step {
             Self::SendBuffer => "set the send buffer for",
             Self::Priority => "set the priority for",
             Self::Mark => "set the mark for",
+            Self::LaunchClock => "set the clock of launch times on",
             Self::Offload => "offload work to",
             Self::QdiscBypass => "bypass the queueing discipline of",
             Self::Filter => "change the filter for",
@@ -93,7 +96,7 @@ impl Step {
     const fn capability(self) -> Option<&'static str> {
         match self {
             Self::Open => Some("CAP_NET_RAW"),
-            Self::Nic | Self::Priority | Self::Mark => Some("CAP_NET_ADMIN"),
+            Self::Nic | Self::LaunchClock | Self::Priority | Self::Mark => Some("CAP_NET_ADMIN"),
             _ => None,
         }
     }

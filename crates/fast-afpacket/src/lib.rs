@@ -45,6 +45,7 @@
 //! | know what came with a frame | [`RxMeta`], [`Timestamps`], [`VlanTag`] |
 //! | know when a frame left | [`PacketSocket::send_keyed`], [`PacketSocket::recv_tx`], [`TxReport`] |
 //! | know what became of each sent frame | [`TxTracker`], [`TxOutcome`] |
+//! | have a frame leave at a certain time | [`Options::launch_clock`], [`PacketSocket::send_at`] |
 //! | leave checksums and cutting to the kernel | [`Options::offload`], [`Offload`] |
 //! | receive only what is wanted | [`Filter`] |
 //! | read the clock of a NIC | [`Phc`] |
@@ -82,6 +83,7 @@ mod filter;
 mod granted;
 mod hwtstamp;
 mod interface;
+mod launch;
 mod meta;
 mod nic;
 mod nic_refusal;
@@ -108,6 +110,7 @@ pub use filter::{Filter, FilterError, Instruction, UdpDst};
 pub use granted::Granted;
 pub use hwtstamp::{Hwtstamp, RxFilter, TxMode};
 pub use interface::{Interface, InterfaceFlags};
+pub use launch::{LaunchClock, LaunchTime};
 pub use meta::{ChecksumState, RestoreError, RxMeta, VlanTag};
 pub use nic::{ClockUser, ConfigureNic, GivenBack, LoanRecord, NicGrant, NicLoan};
 pub use nic_refusal::NicRefusal;

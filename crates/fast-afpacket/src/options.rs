@@ -7,6 +7,7 @@ use crate::error::{Context, Error, Step};
 use crate::filter::Filter;
 use crate::granted::{Granted, withheld_by};
 use crate::interface::Interface;
+use crate::launch::LaunchClock;
 use crate::nic::{ConfigureNic, NicGrant, NicLoan};
 use crate::socket::{PacketSocket, Parts};
 use crate::stamping::{self, Stamping};
@@ -52,6 +53,7 @@ pub struct Options {
     mark: Option<u32>,
     qdisc_bypass: bool,
     offload: bool,
+    launch_clock: Option<LaunchClock>,
 }
 
 impl Default for Options {
@@ -76,6 +78,7 @@ impl Default for Options {
             mark: None,
             qdisc_bypass: false,
             offload: false,
+            launch_clock: None,
         }
     }
 }
@@ -285,6 +288,21 @@ impl Options {
         self
     }
 
+    /// Allow launch times on this clock: [`PacketSocket::send_at`]. Default: no.
+    ///
+    /// It takes a queueing discipline that keeps them (`etf`, `fq`), with the same clock. Without one the kernel sends at
+    /// once and says nothing. `CLOCK_REALTIME` is not offered: on it a frame that stays on this machine would be
+    /// received with its launch time for a stamp.
+    ///
+    /// # Kernel
+    ///
+    /// Linux 4.19.
+    #[doc(alias("SO_TXTIME", "etf"))]
+    pub fn launch_clock(mut self, clock: LaunchClock) -> Self {
+        self.launch_clock = Some(clock);
+        self
+    }
+
     /// Opens the socket on this interface.
     ///
     /// An interface that is down is no error here: the first `recv` says `ENETDOWN`, and once the interface is up the
@@ -331,6 +349,11 @@ impl Options {
         if let Some(filter) = &self.filter {
             sockopt::attach_filter(rx.as_fd(), &filter.to_raw()).during(Step::Filter, name)?;
         }
+        if let Some(clock) = self.launch_clock {
+            // Reports are for those who read stamps.
+            let set = sockopt::set_txtime(sending, clock.id(), stamping.gives_tx_stamps());
+            set.during(Step::LaunchClock, name)?;
+        }
         if self.qdisc_bypass {
             sockopt::set_packet(sending, libc::PACKET_QDISC_BYPASS, 1).during(Step::QdiscBypass, name)?;
         }
@@ -351,6 +374,7 @@ impl Options {
             protocol: self.protocol,
             cooked: self.cooked,
             offload: self.offload,
+            launch_clock: self.launch_clock,
             stamping,
             asked: self.timestamping,
             granted,

@@ -154,7 +154,16 @@ pub(crate) fn control_was_cut() -> io::Error {
     ControlError::Truncated.into()
 }
 
-/// One message of the error queue.
+/// What a message of the error queue is about.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ErrorReport {
+    Stamp(Stamp),
+    /// A frame was not sent, for its launch time.
+    LaunchMissed,
+    Other,
+}
+
+/// A stamp in the error queue.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     /// The caller's key or the kernel's count.
@@ -175,9 +184,9 @@ impl Stamp {
         }
     }
 
-    /// Reads a control buffer of the error queue; `None` if it is about something else than a stamp.
+    /// Reads a control buffer of the error queue.
     #[inline]
-    pub(crate) fn parse(control: &[u8]) -> Result<Option<Self>, ControlError> {
+    pub(crate) fn parse(control: &[u8]) -> Result<ErrorReport, ControlError> {
         let mut timestamps = Timestamps::NONE;
         let mut about = None;
         for message in Messages::new(control) {
@@ -190,9 +199,10 @@ impl Stamp {
         }
         Ok(match about {
             Some((abi::SO_EE_ORIGIN_TIMESTAMPING, info, number)) => {
-                Some(Self { number, stage: TxStage::from_raw(info), timestamps })
+                ErrorReport::Stamp(Self { number, stage: TxStage::from_raw(info), timestamps })
             }
-            _ => None,
+            Some((abi::SO_EE_ORIGIN_TXTIME, _, _)) => ErrorReport::LaunchMissed,
+            _ => ErrorReport::Other,
         })
     }
 }
@@ -315,23 +325,31 @@ mod tests {
         control
     }
 
+    fn stamp(control: &CmsgBytes) -> Stamp {
+        match Stamp::parse(&control.0) {
+            Ok(ErrorReport::Stamp(stamp)) => stamp,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn a_stamp_has_number_stage_and_time() {
-        let stamp = Stamp::parse(&report(4, 1, 0xffff_fff0).0).unwrap().unwrap();
+        let stamp = stamp(&report(4, 1, 0xffff_fff0));
         assert_eq!(stamp.number, 0xffff_fff0);
         assert_eq!(stamp.stage, TxStage::Scheduled);
         assert_eq!(stamp.timestamps.software, Some(SystemStamp::from_nanos(7_000_000_008)));
         let stages = [TxStage::Sent, TxStage::Scheduled, TxStage::Acknowledged, TxStage::Completed, TxStage::Other(4)];
         for (info, stage) in (0..).zip(stages) {
-            assert_eq!(Stamp::parse(&report(4, info, 0).0).unwrap().unwrap().stage, stage);
+            assert_eq!(self::stamp(&report(4, info, 0)).stage, stage);
         }
     }
 
     /// With SO_TXTIME the same queue reports missed launch times, origin 6.
     #[test]
     fn other_origins_are_no_stamps() {
-        assert_eq!(Stamp::parse(&report(6, 1, 3).0), Ok(None));
-        assert_eq!(Stamp::parse(&[]), Ok(None));
+        assert_eq!(Stamp::parse(&report(6, 1, 3).0), Ok(ErrorReport::LaunchMissed));
+        assert_eq!(Stamp::parse(&report(2, 1, 3).0), Ok(ErrorReport::Other));
+        assert_eq!(Stamp::parse(&[]), Ok(ErrorReport::Other));
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub struct Stats {
     /// TX stamps that could not be attributed to a key beyond doubt and were thrown away. 0 where the kernel
     /// takes the caller's keys.
     pub unattributed: u64,
+    /// Frames that were not sent because their launch time was missed or refused by the queueing discipline. Counted
+    /// by [`recv_tx`](crate::PacketSocket::recv_tx) and its kin, as they come upon the reports.
+    pub launches_missed: u64,
 }
 
 impl Stats {
@@ -43,6 +46,7 @@ impl Stats {
             truncated: self.truncated.wrapping_sub(earlier.truncated),
             discarded: self.discarded.wrapping_sub(earlier.discarded),
             unattributed: self.unattributed.wrapping_sub(earlier.unattributed),
+            launches_missed: self.launches_missed.wrapping_sub(earlier.launches_missed),
         }
     }
 }
@@ -54,6 +58,7 @@ pub(crate) struct Counters {
     pub(crate) truncated: Counter,
     pub(crate) discarded: Counter,
     pub(crate) unattributed: Counter,
+    pub(crate) launches_missed: Counter,
     totals: Mutex<Totals>,
 }
 
@@ -87,6 +92,7 @@ impl Counters {
             truncated: self.truncated.get(),
             discarded: self.discarded.get(),
             unattributed: self.unattributed.get(),
+            launches_missed: self.launches_missed.get(),
             ..*kernel
         };
         Ok(answer(taken, now))

@@ -1,6 +1,7 @@
 //! The socket: what it is made of, its life and its deadlines. What it does stands beside it, one file for each.
 
 mod control;
+mod launch;
 mod link;
 mod offload;
 mod receive;
@@ -18,6 +19,7 @@ use crate::addr::{EtherType, PacketAddr};
 use crate::error::Error;
 use crate::granted::Granted;
 use crate::interface::Interface;
+use crate::launch::LaunchClock;
 use crate::nic::NicLoan;
 use crate::options::Options;
 use crate::stamping::Stamping;
@@ -82,6 +84,7 @@ pub(crate) struct Parts {
     pub(crate) cooked: bool,
     /// Whether an [`Offload`](crate::Offload) stands before each frame.
     pub(crate) offload: bool,
+    pub(crate) launch_clock: Option<LaunchClock>,
     pub(crate) stamping: Stamping,
     /// The stamps that were asked for, also those that are not granted now: a card may be set to take them later.
     pub(crate) asked: Timestamping,

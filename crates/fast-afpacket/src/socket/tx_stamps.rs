@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::PacketSocket;
-use crate::stamping::{self, Stamp};
+use crate::stamping::{self, ErrorReport, Stamp};
 use crate::sys::cmsg::ControlBuffer;
 use crate::sys::{self, abi, sockopt};
 use crate::timestamp::Timestamping;
@@ -113,8 +113,13 @@ impl PacketSocket {
         if received.flags & libc::MSG_CTRUNC != 0 {
             return Err(stamping::control_was_cut());
         }
-        let Some(stamp) = Stamp::parse(control.written(received.control_len))? else {
-            return Ok(None);
+        let stamp = match Stamp::parse(control.written(received.control_len))? {
+            ErrorReport::Stamp(stamp) => stamp,
+            ErrorReport::LaunchMissed => {
+                self.counters.launches_missed.add(1);
+                return Ok(None);
+            }
+            ErrorReport::Other => return Ok(None),
         };
         let Some(key) = self.parts.stamping.key_of(&stamp) else {
             self.counters.unattributed.add(1);

@@ -29,10 +29,26 @@ pub(crate) struct SoTimestamping {
 }
 const _: () = assert!(size_of::<SoTimestamping>() == 8);
 
+/// Option: the clock of launch times; control message: a launch time, a u64. Linux 4.19.
+pub(crate) const SO_TXTIME: libc::c_int = 61;
+/// Missed and refused launch times are reported in the error queue.
+pub(crate) const SOF_TXTIME_REPORT_ERRORS: u32 = 2;
+
+/// `struct sock_txtime`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct SockTxtime {
+    pub(crate) clock: libc::clockid_t,
+    pub(crate) flags: u32,
+}
+const _: () = assert!(size_of::<SockTxtime>() == 8);
+
 // linux/errqueue.h: `ee_origin` and `ee_info` of a TX stamp.
 
 /// `ee_origin`: the error-queue message is a timestamp.
 pub(crate) const SO_EE_ORIGIN_TIMESTAMPING: u8 = 4;
+/// `ee_origin`: a launch time that was missed or refused.
+pub(crate) const SO_EE_ORIGIN_TXTIME: u8 = 6;
 /// `ee_info`: passed to the driver or, with a hardware stamp, sent by the NIC.
 pub(crate) const SCM_TSTAMP_SND: u32 = 0;
 /// `ee_info`: entered the queueing discipline.

@@ -78,7 +78,7 @@ pub(crate) const fn space(len: usize) -> usize {
     CMSG_HEADER_LEN + len.next_multiple_of(CMSG_ALIGN)
 }
 
-/// Writes messages with a 32-bit value, one behind the other.
+/// Writes messages, one behind the other.
 pub(crate) struct Encoder<const N: usize> {
     buffer: ControlBuffer<N>,
     len: usize,
@@ -89,25 +89,46 @@ impl<const N: usize> Encoder<N> {
         Self { buffer: ControlBuffer::new(), len: 0 }
     }
 
-    /// Appends a message. Whether all messages fit is decided by `N`, which the caller computes with [`space`];
-    /// one that does not fit is left out whole, never cut.
+    /// Begins with messages that another encoder made.
+    pub(crate) fn behind(messages: &[u8]) -> Self {
+        let mut encoder = Self::new();
+        if let Some(room) = encoder.buffer.0.get_mut(..messages.len()) {
+            room.copy_from_slice(messages);
+            encoder.len = messages.len();
+        }
+        debug_assert!(encoder.len == messages.len(), "the control buffer is too small");
+        encoder
+    }
+
+    /// Appends a message with a 32-bit value.
     #[inline]
-    pub(crate) fn push(mut self, level: libc::c_int, kind: libc::c_int, value: u32) -> Self {
-        const LEN: usize = CMSG_HEADER_LEN + size_of::<u32>();
+    pub(crate) fn push(self, level: libc::c_int, kind: libc::c_int, value: u32) -> Self {
+        self.push_bytes(level, kind, value.to_ne_bytes())
+    }
+
+    /// Appends a message with a 64-bit value.
+    pub(crate) fn push_long(self, level: libc::c_int, kind: libc::c_int, value: u64) -> Self {
+        self.push_bytes(level, kind, value.to_ne_bytes())
+    }
+
+    /// Whether all messages fit is decided by `N`, which the caller computes with [`space`]; one that does not fit is left
+    /// out whole, never cut.
+    #[inline]
+    fn push_bytes<const W: usize>(mut self, level: libc::c_int, kind: libc::c_int, value: [u8; W]) -> Self {
         let start = self.len;
-        let room = self.buffer.0.get_mut(start..start + space(size_of::<u32>()));
+        let room = self.buffer.0.get_mut(start..start + space(W));
         debug_assert!(room.is_some(), "the control buffer is too small");
         if let Some(room) = room {
-            let fields = LEN
+            let fields = (CMSG_HEADER_LEN + W)
                 .to_ne_bytes()
                 .into_iter()
                 .chain(level.to_ne_bytes())
                 .chain(kind.to_ne_bytes())
-                .chain(value.to_ne_bytes());
+                .chain(value);
             for (byte, field) in room.iter_mut().zip(fields) {
                 *byte = field;
             }
-            self.len += space(size_of::<u32>());
+            self.len += space(W);
         }
         self
     }

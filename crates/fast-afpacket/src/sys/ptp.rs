@@ -128,17 +128,18 @@ const fn clock_id(fd: c_int) -> libc::clockid_t {
 
 /// `clock_gettime(2)` of an open PTP clock, in nanoseconds.
 pub(crate) fn now(clock: BorrowedFd<'_>) -> io::Result<i64> {
-    read_clock(clock_id(clock.as_raw_fd()))
+    clock_time(clock_id(clock.as_raw_fd()))
 }
 
 /// `CLOCK_MONOTONIC_RAW`, in nanoseconds.
 #[inline]
 pub(crate) fn monotonic_raw() -> io::Result<i64> {
-    read_clock(libc::CLOCK_MONOTONIC_RAW)
+    clock_time(libc::CLOCK_MONOTONIC_RAW)
 }
 
+/// `clock_gettime(2)`, in nanoseconds.
 #[inline]
-fn read_clock(clock: libc::clockid_t) -> io::Result<i64> {
+pub(crate) fn clock_time(clock: libc::clockid_t) -> io::Result<i64> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the call writes one timespec, which is exclusively ours.
     check(unsafe { libc::clock_gettime(clock, &mut time) })?;

@@ -71,6 +71,12 @@ pub(crate) fn set_timestamping_of(fd: BorrowedFd<'_>, flags: u32, phc: u32) -> i
     set(fd, libc::SOL_SOCKET, abi::SO_TIMESTAMPING, &value)
 }
 
+/// Allows launch times, on this clock.
+pub(crate) fn set_txtime(fd: BorrowedFd<'_>, clock: libc::clockid_t, report_errors: bool) -> io::Result<()> {
+    let flags = if report_errors { abi::SOF_TXTIME_REPORT_ERRORS } else { 0 };
+    set(fd, libc::SOL_SOCKET, abi::SO_TXTIME, &abi::SockTxtime { clock, flags })
+}
+
 /// Packets (with those that were dropped), drops and freezes since the last call: reading resets the kernel's counts.
 pub(crate) fn take_statistics(fd: BorrowedFd<'_>) -> io::Result<[u32; 3]> {
     // Two words without a version 3 ring, three with one.

@@ -11,6 +11,7 @@
 
 mod card;
 mod clocks;
+mod launch;
 mod liar;
 mod loans;
 mod outcomes;
@@ -33,7 +34,7 @@ fn main() {
     let tests = match env::var("FAST_AFPACKET_CARD").as_deref() {
         _ if interface.is_none() => Vec::new(),
         Ok("e1000e") => vec![liar::TESTS],
-        _ => vec![stamps::TESTS, outcomes::TESTS, loans::TESTS, clocks::TESTS],
+        _ => vec![stamps::TESTS, outcomes::TESTS, loans::TESTS, clocks::TESTS, launch::TESTS],
     };
     let trials = tests.into_iter().flatten().map(|&(name, run)| {
         Trial::test(name, move || {

@@ -15,6 +15,7 @@ mod alloc;
 mod filters;
 mod keys;
 mod lab;
+mod launch;
 mod link;
 mod metadata;
 mod modes;
@@ -45,6 +46,7 @@ fn main() {
         ("nic", nic::TESTS),
         ("outcomes", outcomes::TESTS),
         ("offload", offload::TESTS),
+        ("launch", launch::TESTS),
         ("waits", waits::TESTS),
         ("link", link::TESTS),
         ("metadata", metadata::TESTS),
