@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use crate::fanout_refusal::FanoutRefusal;
 use crate::nic_refusal::NicRefusal;
 
 /// A set-up call that failed: it knows the step, the interface, the errno and the missing capability.
@@ -55,9 +56,15 @@ pub enum Step {
     Filter,
     /// `bind(2)`. `ENODEV`: the interface is gone.
     Bind,
+    /// Joining a fanout group: `PACKET_FANOUT`. [`Error::fanout_refusal`] says which rule is broken.
+    Fanout,
+    /// Steering a fanout group: `PACKET_FANOUT_DATA`. `EPERM`: the filter of its members is locked. `EINVAL`: no eBPF
+    /// program, or one of another type.
+    FanoutProgram,
     /// Promiscuous mode, all multicast or a multicast address: `PACKET_ADD_MEMBERSHIP`, `PACKET_DROP_MEMBERSHIP`.
     Membership,
-    /// Reading statistics: `PACKET_STATISTICS`.
+    /// Reading statistics: `PACKET_STATISTICS`, `PACKET_ROLLOVER_STATS`. `EINVAL`: the socket is in no group that rolls
+    /// over.
     Statistics,
     /// Opening the PTP hardware clock of an interface. `EOPNOTSUPP`: it has none. `EACCES`: the device file cannot be
     /// read.
@@ -85,6 +92,8 @@ impl Step {
             Self::QdiscBypass => "bypass the queueing discipline of",
             Self::Filter => "change the filter for",
             Self::Bind => "bind to",
+            Self::Fanout => "join a fanout group on",
+            Self::FanoutProgram => "steer the fanout group on",
             Self::Membership => "change memberships of",
             Self::Statistics => "read statistics of",
             Self::Clock => "read the clock of",
@@ -150,6 +159,16 @@ impl Error {
         (self.0.step == Step::Nic).then(|| NicRefusal::of(&self.0.source))
     }
 
+    /// Which rule of fanout groups was broken, if joining or steering one is what failed.
+    #[doc(alias("PACKET_FANOUT", "EINVAL", "EALREADY", "ENOSPC"))]
+    pub fn fanout_refusal(&self) -> Option<FanoutRefusal> {
+        match (self.0.step, self.raw_os_error()) {
+            (Step::Fanout, _) | (Step::FanoutProgram, None) => Some(FanoutRefusal::of(&self.0.source)),
+            (Step::FanoutProgram, Some(errno)) => Some(FanoutRefusal::Other(errno)),
+            _ => None,
+        }
+    }
+
     /// What the reader of the message can do about it.
     fn advice(&self) -> Option<&'static str> {
         match (self.0.step, self.raw_os_error()?) {
@@ -167,6 +186,10 @@ impl Error {
             (Step::Clock, libc::EOPNOTSUPP) => Some("the interface has no PTP hardware clock"),
             (Step::Clock, libc::EACCES | libc::EPERM) => Some("its device file, /dev/ptpN, needs read permission"),
             (Step::Clock, libc::ENOENT) => Some("there is no such device file, or a container hides it"),
+            (Step::Fanout, _) => FanoutRefusal::of(&self.0.source).rule(),
+            (Step::FanoutProgram, libc::EPERM) => Some("the filter of its members is locked"),
+            (Step::FanoutProgram, libc::EINVAL) => Some("the program is none of type BPF_PROG_TYPE_SOCKET_FILTER"),
+            (Step::Statistics, libc::EINVAL) => Some("the socket is in no fanout group that rolls over"),
             (Step::Bind, libc::ENODEV) => Some("the interface is gone"),
             _ => None,
         }

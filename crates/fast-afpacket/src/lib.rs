@@ -48,6 +48,7 @@
 //! | have a frame leave at a certain time | [`Options::launch_clock`], [`PacketSocket::send_at`] |
 //! | leave checksums and cutting to the kernel | [`Options::offload`], [`Offload`] |
 //! | receive only what is wanted | [`Filter`] |
+//! | share the frames of an interface among several sockets | [`FanoutGroup`], [`Options::fanout`] |
 //! | read the clock of a NIC | [`Phc`] |
 //! | compare hardware stamps with software stamps | [`PhcTracker`] |
 //! | turn UTC into TAI | [`TaiOffset`] |
@@ -64,6 +65,7 @@
 //! | 4.13 | software and hardware stamp of one sent frame |
 //! | 4.20 | [`Options::ignore_outgoing`], dual mode unless that is switched off |
 //! | 5.14 | [`Options::bind_phc`] |
+//! | 6.2 | [`FanoutGroup::ignore_outgoing`]; the other features of groups say their own |
 //! | 6.12 | stamps are reported only to sockets that asked for them; before, this library sorts them out |
 //! | 6.13 | the kernel carries the caller's keys; before, this library matches by the kernel's count of frames |
 //!
@@ -79,6 +81,8 @@ mod capabilities;
 mod clock;
 mod drift;
 mod error;
+mod fanout;
+mod fanout_refusal;
 mod filter;
 mod granted;
 mod hwtstamp;
@@ -106,6 +110,8 @@ pub use capabilities::Capabilities;
 pub use clock::{MonotonicStamp, TaiOffset, TaiStamp};
 pub use drift::Drift;
 pub use error::{Error, Step};
+pub use fanout::{FanoutGroup, FanoutMode};
+pub use fanout_refusal::FanoutRefusal;
 pub use filter::{Filter, FilterError, Instruction, UdpDst};
 pub use granted::Granted;
 pub use hwtstamp::{Hwtstamp, RxFilter, TxMode};
@@ -119,7 +125,7 @@ pub use options::Options;
 pub use phc::{CrossMethod, CrossTimestamp, Phc};
 pub use phc_tracker::{Basis, Converted, ConvertedBack, Fed, PhcTracker, Stepped};
 pub use socket::PacketSocket;
-pub use stats::Stats;
+pub use stats::{RolloverStats, Stats};
 pub use timestamp::{ControlError, HardwareStamp, SystemStamp, Timestamping, Timestamps};
 pub use tx::{MissingReason, Rejected, StrayStamps, TxJoiner, TxOutcome, TxPacing, TxResult, TxTracker};
 pub use tx_report::{TxKey, TxReport, TxStage};

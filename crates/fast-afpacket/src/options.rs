@@ -4,6 +4,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::addr::{EtherType, MacAddr};
 use crate::error::{Context, Error, Step};
+use crate::fanout::{FanoutGroup, FanoutMember};
+use crate::fanout_refusal::FanoutRefusal;
 use crate::filter::Filter;
 use crate::granted::{Granted, withheld_by};
 use crate::interface::Interface;
@@ -43,6 +45,7 @@ pub struct Options {
     tx_payload: bool,
     count_keys: bool,
     filter: Option<Filter>,
+    fanout: Option<FanoutGroup>,
     ignore_outgoing: Option<bool>,
     promiscuous: bool,
     all_multicast: bool,
@@ -68,6 +71,7 @@ impl Default for Options {
             tx_payload: false,
             count_keys: false,
             filter: None,
+            fanout: None,
             ignore_outgoing: None,
             promiscuous: false,
             all_multicast: false,
@@ -186,6 +190,26 @@ impl Options {
     #[doc(alias("SO_ATTACH_FILTER", "SetBPF"))]
     pub fn filter(mut self, filter: &Filter) -> Self {
         self.filter = Some(filter.clone());
+        self
+    }
+
+    /// Join this group, which shares the frames among its members; in dual mode the socket that receives joins.
+    ///
+    /// Nothing is received that came before the socket was a member. [`Options::bind`] takes some milliseconds longer. A
+    /// member needs one more descriptor.
+    ///
+    /// ```no_run
+    /// use fast_afpacket::{FanoutGroup, FanoutMode, Interface, PacketSocket};
+    ///
+    /// let interface = Interface::by_name("eth1")?;
+    /// let group = FanoutGroup::new(FanoutMode::RoundRobin);
+    /// let first = PacketSocket::options().fanout(&group).bind(&interface)?;
+    /// let second = PacketSocket::options().fanout(&group).bind(&interface)?;
+    /// # Ok::<(), fast_afpacket::Error>(())
+    /// ```
+    #[doc(alias = "PACKET_FANOUT")]
+    pub fn fanout(mut self, group: &FanoutGroup) -> Self {
+        self.fanout = Some(group.clone());
         self
     }
 
@@ -312,7 +336,8 @@ impl Options {
     ///
     /// An [`Error`] that names the step: `EPERM` at [`Step::Open`] if `CAP_NET_RAW` is missing, `ENODEV` at
     /// [`Step::Bind`] if the interface is gone, and so on. [`Step::Options`] for what is refused before the kernel is
-    /// asked: protocol 0, a multicast address that is none.
+    /// asked: protocol 0, a multicast address that is none. [`Step::Fanout`] if the group cannot be joined:
+    /// [`Error::fanout_refusal`] says why.
     #[doc(alias = "Listen")]
     pub fn bind(self, interface: &Interface) -> Result<PacketSocket, Error> {
         let name = &*interface.name();
@@ -325,6 +350,11 @@ impl Options {
         }
         if self.offload && self.cooked {
             return Err(Error::invalid(name, "offload is for raw sockets: a cooked frame has no header to work on"));
+        }
+        if let Some(group) = &self.fanout {
+            let ignores_outgoing = self.ignore_outgoing.or(self.dual.then_some(true));
+            let checked = group.check(self.protocol, ignores_outgoing).map_err(FanoutRefusal::into_io);
+            checked.during(Step::Fanout, name)?;
         }
         let (nic_loan, nic) = self.borrow_nic(interface)?;
         let rx = self.open(name, interface)?;
@@ -343,7 +373,8 @@ impl Options {
         let stamping = Stamping::set_up(sending, sending_stamps, self.bind_phc, self.tx_payload, self.count_keys)
             .during(Step::Timestamping, name)?;
         sockopt::set_packet(rx.as_fd(), libc::PACKET_AUXDATA, 1).during(Step::Auxdata, name)?;
-        if self.ignore_outgoing.unwrap_or(self.dual) {
+        // On a member it would do nothing: that is the group's.
+        if self.fanout.is_none() && self.ignore_outgoing.unwrap_or(self.dual) {
             sockopt::set_packet(rx.as_fd(), libc::PACKET_IGNORE_OUTGOING, 1).during(Step::IgnoreOutgoing, name)?;
         }
         if let Some(filter) = &self.filter {
@@ -366,7 +397,7 @@ impl Options {
             receive_buffer: buffer_size(rx.as_fd(), libc::SO_RCVBUF).during(Step::ReceiveBuffer, name)?,
             send_buffer: buffer_size(sending, libc::SO_SNDBUF).during(Step::SendBuffer, name)?,
         };
-        self.bind_to(&rx, self.protocol, interface)?;
+        let fanout = self.bind_and_join(&rx, interface)?;
         let parts = Parts {
             rx,
             tx,
@@ -378,6 +409,7 @@ impl Options {
             stamping,
             asked: self.timestamping,
             granted,
+            _fanout: fanout,
             _nic_loan: nic_loan,
         };
         let socket = PacketSocket::from_parts(parts);
@@ -430,6 +462,24 @@ impl Options {
             sockopt::set_socket(socket, libc::SO_MARK, mark.cast_signed()).during(Step::Mark, name)?;
         }
         Ok(fd)
+    }
+
+    /// Binds the receiving socket, whose filter is in force, and makes it a member of its group, if it has one.
+    fn bind_and_join(&self, rx: &OwnedFd, interface: &Interface) -> Result<Option<FanoutMember>, Error> {
+        let Some(group) = &self.fanout else {
+            return self.bind_to(rx, self.protocol, interface).map(|()| None);
+        };
+        let (socket, name) = (rx.as_fd(), &*interface.name());
+        // Only a bound socket can join, and one that is bound receives what the group's members receive too.
+        sockopt::attach_filter(socket, &Filter::nothing().to_raw()).during(Step::Filter, name)?;
+        self.bind_to(rx, self.protocol, interface)?;
+        let member = group.join(socket, interface, self.protocol)?;
+        match &self.filter {
+            Some(filter) => sockopt::attach_filter(socket, &filter.to_raw()),
+            None => sockopt::detach_filter(socket),
+        }
+        .during(Step::Filter, name)?;
+        Ok(Some(member))
     }
 
     fn bind_to(&self, socket: &OwnedFd, protocol: EtherType, interface: &Interface) -> Result<(), Error> {

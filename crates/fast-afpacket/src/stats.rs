@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::sys::sockopt;
+use crate::sys::{self, sockopt};
 
 /// What happened on a socket, in frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +48,32 @@ impl Stats {
             unattributed: self.unattributed.wrapping_sub(earlier.unattributed),
             launches_missed: self.launches_missed.wrapping_sub(earlier.launches_missed),
         }
+    }
+}
+
+/// How often a member of a fanout group had no room and another was asked, in frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+#[doc(alias("tpacket_rollover_stats", "PACKET_ROLLOVER_STATS"))]
+pub struct RolloverStats {
+    /// Frames that went to another member, because this one had little room or none. In
+    /// [`FanoutMode::Rollover`](crate::FanoutMode::Rollover) member 0 counts all frames that found a member with room,
+    /// itself included, and the other members count none.
+    #[doc(alias = "tp_all")]
+    pub rolled: u64,
+    /// Those of them that belonged to a flow which made up much of the traffic, for which it was enough that this member had
+    /// little room.
+    #[doc(alias = "tp_huge")]
+    pub huge: u64,
+    /// Frames for which no member had room to spare: they stayed with this one, which may have dropped them.
+    #[doc(alias = "tp_failed")]
+    pub failed: u64,
+}
+
+impl RolloverStats {
+    pub(crate) fn read(socket: BorrowedFd<'_>) -> io::Result<Self> {
+        let [rolled, huge, failed] = sys::fanout::rollover_statistics(socket)?;
+        Ok(Self { rolled, huge, failed })
     }
 }
 

@@ -3,15 +3,13 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{MutexGuard, PoisonError};
-use std::thread;
-use std::time::Duration;
 
 use super::PacketSocket;
 use crate::addr::MacAddr;
 use crate::error::{Context, Error, Step};
 use crate::filter::Filter;
 use crate::offload::HEADER_LEN;
-use crate::stats::Stats;
+use crate::stats::{RolloverStats, Stats};
 use crate::sys::cmsg::ControlBuffer;
 use crate::sys::{self, abi, sockopt};
 
@@ -22,9 +20,6 @@ pub(super) struct Memberships {
     all_multicast: bool,
     groups: Vec<MacAddr>,
 }
-
-/// Longer than a processor takes from asking the filter to queueing the frame, where there is no way to know.
-const RECEIVE_PATH: Duration = Duration::from_millis(20);
 
 /// Filters.
 impl PacketSocket {
@@ -88,9 +83,7 @@ impl PacketSocket {
             attach(self.rx())?;
             // Then nothing more is let in, what is on its way into the queue gets there, and the queue is emptied.
             sockopt::attach_filter(self.rx(), &Filter::nothing().to_raw())?;
-            if sys::wait_for_receive_path().is_err() {
-                thread::sleep(RECEIVE_PATH);
-            }
+            sys::wait_for_receive_path();
             let drained = self.discard_received();
             attach(self.rx())?;
             drained
@@ -222,5 +215,19 @@ impl PacketSocket {
     /// None are known.
     pub fn take_stats(&self) -> Result<Stats, Error> {
         self.counters.take(self.rx()).during(Step::Statistics, &self.parts.interface.name())
+    }
+
+    /// How often this member of a fanout group had no room and another was asked, since it joined.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the socket is in no group that rolls over.
+    ///
+    /// # Kernel
+    ///
+    /// Linux 4.2.
+    #[doc(alias("PACKET_ROLLOVER_STATS", "tpacket_rollover_stats"))]
+    pub fn rollover_stats(&self) -> Result<RolloverStats, Error> {
+        RolloverStats::read(self.rx()).during(Step::Statistics, &self.parts.interface.name())
     }
 }

@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use crate::addr::{EtherType, PacketAddr};
 use crate::error::Error;
+use crate::fanout::FanoutMember;
 use crate::granted::Granted;
 use crate::interface::Interface;
 use crate::launch::LaunchClock;
@@ -89,6 +90,8 @@ pub(crate) struct Parts {
     /// The stamps that were asked for, also those that are not granted now: a card may be set to take them later.
     pub(crate) asked: Timestamping,
     pub(crate) granted: Granted,
+    /// Left with the socket.
+    pub(crate) _fanout: Option<FanoutMember>,
     /// Given back with the socket.
     pub(crate) _nic_loan: Option<NicLoan>,
 }

@@ -6,9 +6,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::{abi, check, len_of};
 
-/// `setsockopt(2)` with any value. Not public within the crate: the functions below fix which type goes with which
-/// option.
-fn set<T: Copy>(fd: BorrowedFd<'_>, level: c_int, option: c_int, value: &T) -> io::Result<()> {
+/// `setsockopt(2)` with any value. Not public within the crate: the functions of this module fix which type goes with
+/// which option.
+pub(super) fn set<T: Copy>(fd: BorrowedFd<'_>, level: c_int, option: c_int, value: &T) -> io::Result<()> {
     let pointer: *const T = value;
     let len = len_of::<T>();
     // SAFETY: the pointer comes from a live reference and the length is that of its type. The options that hold
@@ -18,7 +18,12 @@ fn set<T: Copy>(fd: BorrowedFd<'_>, level: c_int, option: c_int, value: &T) -> i
 }
 
 /// `getsockopt(2)` into `N` words; gives how many bytes the kernel wrote.
-fn get<const N: usize>(fd: BorrowedFd<'_>, level: c_int, option: c_int, value: &mut [u32; N]) -> io::Result<usize> {
+pub(super) fn get<const N: usize>(
+    fd: BorrowedFd<'_>,
+    level: c_int,
+    option: c_int,
+    value: &mut [u32; N],
+) -> io::Result<usize> {
     let mut len = len_of::<[u32; N]>();
     let pointer = value.as_mut_ptr();
     // SAFETY: the kernel writes at most `len` bytes, the size of the exclusively borrowed array; every bit pattern is a
@@ -87,14 +92,23 @@ pub(crate) fn take_statistics(fd: BorrowedFd<'_>) -> io::Result<[u32; 3]> {
 
 /// Attaches a classic BPF program. The kernel copies it.
 pub(crate) fn attach_filter(fd: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
+    set_program(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, program)
+}
+
+/// Sets an option that is a classic BPF program.
+pub(super) fn set_program(
+    fd: BorrowedFd<'_>,
+    level: c_int,
+    option: c_int,
+    program: &[libc::sock_filter],
+) -> io::Result<()> {
     let len = u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
     let pointer: *const libc::sock_fprog = &program;
     let size = len_of::<libc::sock_fprog>();
     // SAFETY: the pointer is to a live local that holds pointer and length of a slice which is borrowed for the call;
     // the kernel reads it and writes nothing.
-    let result =
-        unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, pointer.cast(), size) };
+    let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, pointer.cast(), size) };
     check(result).map(drop)
 }
 

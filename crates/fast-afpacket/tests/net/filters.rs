@@ -107,8 +107,8 @@ fn a_locked_filter_stays() {
     assert_eq!(drain(&receiver).len(), 0);
 }
 
-/// `bpf(BPF_PROG_LOAD)` of a socket filter that keeps nothing, or everything. Needs more than a user namespace has.
-fn ebpf_program(keep: bool) -> Option<OwnedFd> {
+/// `bpf(BPF_PROG_LOAD)` of a socket filter with always the same answer. Needs more than a user namespace has.
+pub(crate) fn ebpf_program(answer: u32) -> Option<OwnedFd> {
     #[repr(C)]
     #[derive(Default)]
     struct Attributes {
@@ -120,8 +120,8 @@ fn ebpf_program(keep: bool) -> Option<OwnedFd> {
         log_buffer: u64,
         rest: [u64; 8],
     }
-    // r0 = keep ? -1 : 0; exit
-    let instructions = [0xb7_u64 | if keep { 0xffff_ffff_0000_0000 } else { 0 }, 0x95];
+    // r0 = answer; exit
+    let instructions = [0xb7 | u64::from(answer) << 32, 0x95];
     let attributes = Attributes {
         program_type: 1,
         count: 2,
@@ -144,7 +144,7 @@ fn an_ebpf_program_filters() {
     let not_a_program = std::fs::File::open("/dev/null").unwrap();
     let error = receiver.attach_bpf(not_a_program.as_fd()).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "{error}");
-    let (Some(nothing), Some(everything)) = (ebpf_program(false), ebpf_program(true)) else {
+    let (Some(nothing), Some(everything)) = (ebpf_program(0), ebpf_program(u32::MAX)) else {
         eprintln!("this process may not load eBPF programs: only their refusal was tested");
         return;
     };

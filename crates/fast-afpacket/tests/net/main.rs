@@ -12,6 +12,8 @@
 )]
 
 mod alloc;
+mod fanout;
+mod fanout_groups;
 mod filters;
 mod keys;
 mod lab;
@@ -52,6 +54,8 @@ fn main() {
         ("metadata", metadata::TESTS),
         ("filters", filters::TESTS),
         ("stats", stats::TESTS),
+        ("fanout", fanout::TESTS),
+        ("fanout_groups", fanout_groups::TESTS),
         ("path", path::TESTS),
     ];
     let mut trials = Vec::new();
