@@ -54,6 +54,9 @@ pub enum Step {
     /// `SO_ATTACH_FILTER`, `SO_ATTACH_BPF`, `SO_DETACH_FILTER`. `EPERM`: the filter is locked. `ENOMEM`: the program is
     /// larger than `net.core.optmem_max` allows.
     Filter,
+    /// Making a receive ring and mapping it: `PACKET_VERSION`, `PACKET_RX_RING`, `mmap(2)`. `ENOMEM`: the machine has no
+    /// room for it.
+    Ring,
     /// `bind(2)`. `ENODEV`: the interface is gone.
     Bind,
     /// Joining a fanout group: `PACKET_FANOUT`. [`Error::fanout_refusal`] says which rule is broken.
@@ -91,6 +94,7 @@ impl Step {
             Self::Offload => "offload work to",
             Self::QdiscBypass => "bypass the queueing discipline of",
             Self::Filter => "change the filter for",
+            Self::Ring => "make a ring for",
             Self::Bind => "bind to",
             Self::Fanout => "join a fanout group on",
             Self::FanoutProgram => "steer the fanout group on",
@@ -190,6 +194,7 @@ impl Error {
             (Step::FanoutProgram, libc::EPERM) => Some("the filter of its members is locked"),
             (Step::FanoutProgram, libc::EINVAL) => Some("the program is none of type BPF_PROG_TYPE_SOCKET_FILTER"),
             (Step::Statistics, libc::EINVAL) => Some("the socket is in no fanout group that rolls over"),
+            (Step::Ring, libc::ENOMEM) => Some("ask for fewer or smaller blocks"),
             (Step::Bind, libc::ENODEV) => Some("the interface is gone"),
             _ => None,
         }

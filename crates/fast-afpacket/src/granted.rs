@@ -22,9 +22,29 @@ pub struct Granted {
     #[doc(alias = "SCM_TS_OPT_ID")]
     pub own_keys: bool,
     /// Bytes for received frames and unread TX stamps, in the unit of [`Options::receive_buffer`](crate::Options::receive_buffer).
+    /// 0 with a receive ring, which does not use it.
     pub receive_buffer: usize,
-    /// Bytes for frames that wait to be sent.
+    /// Bytes for frames that wait to be sent. 0 with a receive ring, which sends none.
     pub send_buffer: usize,
+    /// The memory of a receive ring, which takes the place of the receive buffer.
+    pub ring: Option<RingMemory>,
+}
+
+/// The memory of a ring and how it was mapped.
+///
+/// The kernel never swaps a ring out. Both flags concern the page tables of this process: without them, the first access
+/// to each page costs a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RingMemory {
+    /// All blocks together.
+    pub bytes: usize,
+    /// Whether the mapping is locked; not if it is larger than `RLIMIT_MEMLOCK` and `CAP_IPC_LOCK` is missing.
+    #[doc(alias = "MAP_LOCKED")]
+    pub locked: bool,
+    /// Whether all pages were mapped beforehand.
+    #[doc(alias = "MAP_POPULATE")]
+    pub populated: bool,
 }
 
 /// The hardware stamps that a NIC does not take although it was to be set to.

@@ -2,7 +2,7 @@
 //! the way out and on the way in, each matched to its frame.
 //!
 //! ```text
-//!  send_keyed ─▶ qdisc ─▶ driver ─▶ NIC ─▶ wire        wire ─▶ NIC ─▶ driver ─▶ filter ─▶ recv
+//!  send_keyed ─▶ qdisc ─▶ driver ─▶ NIC ─▶ wire        wire ─▶ NIC ─▶ driver ─▶ filter ─▶ recv | RxRing
 //!           Scheduled   software  hardware                   hardware  software
 //!  recv_tx  ◀──────── error queue ◀──┘
 //! ```
@@ -52,6 +52,7 @@
 //! | read the clock of a NIC | [`Phc`] |
 //! | compare hardware stamps with software stamps | [`PhcTracker`] |
 //! | turn UTC into TAI | [`TaiOffset`] |
+//! | receive many frames, or receive them soonest | [`Options::rx_ring`], [`RxRing`], [`RingShape`] |
 //! | know what was lost | [`Stats`] |
 //!
 //! # What it needs
@@ -88,6 +89,7 @@ mod granted;
 mod hwtstamp;
 mod interface;
 mod launch;
+mod link;
 mod meta;
 mod nic;
 mod nic_refusal;
@@ -95,6 +97,7 @@ mod offload;
 mod options;
 mod phc;
 mod phc_tracker;
+mod ring;
 mod socket;
 mod stamping;
 mod stats;
@@ -113,7 +116,7 @@ pub use error::{Error, Step};
 pub use fanout::{FanoutGroup, FanoutMode};
 pub use fanout_refusal::FanoutRefusal;
 pub use filter::{Filter, FilterError, Instruction, UdpDst};
-pub use granted::Granted;
+pub use granted::{Granted, RingMemory};
 pub use hwtstamp::{Hwtstamp, RxFilter, TxMode};
 pub use interface::{Interface, InterfaceFlags};
 pub use launch::{LaunchClock, LaunchTime};
@@ -124,6 +127,7 @@ pub use offload::{Offload, OffloadError, SegmentKind};
 pub use options::Options;
 pub use phc::{CrossMethod, CrossTimestamp, Phc};
 pub use phc_tracker::{Basis, Converted, ConvertedBack, Fed, PhcTracker, Stepped};
+pub use ring::{Block, ByBlock, ByFrame, Frame, Frames, HeldFrame, RingControl, RingShape, RxRing};
 pub use socket::PacketSocket;
 pub use stats::{RolloverStats, Stats};
 pub use timestamp::{ControlError, HardwareStamp, SystemStamp, Timestamping, Timestamps};

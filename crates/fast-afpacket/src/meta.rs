@@ -76,6 +76,20 @@ impl VlanTag {
         self.tci & 0x1000 != 0
     }
 
+    /// The tag that the kernel says it took out: `TP_STATUS_` bits, and the fields that hold a tag only if these say so.
+    #[inline]
+    pub(crate) const fn from_status(status: u32, tci: u16, tpid: u16) -> Option<Self> {
+        if status & libc::TP_STATUS_VLAN_VALID == 0 {
+            return None;
+        }
+        // Kernels before 3.14 have no TPID; they stripped 802.1Q tags only.
+        let tpid = match status & libc::TP_STATUS_VLAN_TPID_VALID {
+            0 => EtherType::VLAN,
+            _ => EtherType::new(tpid),
+        };
+        Some(Self::new(tpid, tci))
+    }
+
     /// Puts the tag back where it was on the wire, behind the two MAC addresses, and gives the frame's new length.
     ///
     /// `buffer` holds the frame of `len` bytes and four bytes more. Only for frames from a raw socket: a cooked one
@@ -155,6 +169,20 @@ pub enum ChecksumState {
     Partial,
 }
 
+impl ChecksumState {
+    /// What the `TP_STATUS_` bits of a frame say.
+    #[inline]
+    pub(crate) const fn from_status(status: u32) -> Self {
+        if status & libc::TP_STATUS_CSUMNOTREADY != 0 {
+            Self::Partial
+        } else if status & libc::TP_STATUS_CSUM_VALID != 0 {
+            Self::Verified
+        } else {
+            Self::Unverified
+        }
+    }
+}
+
 /// What the control messages of a received frame say.
 #[derive(Default)]
 pub(crate) struct Ancillary {
@@ -186,21 +214,8 @@ impl Ancillary {
             *<&[u8; 20]>::try_from(data).ok()?;
         let status = u32::from_ne_bytes([s0, s1, s2, s3]);
         self.wire_len = usize::try_from(u32::from_ne_bytes([l0, l1, l2, l3])).ok();
-        if status & libc::TP_STATUS_VLAN_VALID != 0 {
-            // Kernels before 3.14 have no TPID; they stripped 802.1Q tags only.
-            let tpid = match status & libc::TP_STATUS_VLAN_TPID_VALID {
-                0 => EtherType::VLAN,
-                _ => EtherType::new(u16::from_ne_bytes([tpid0, tpid1])),
-            };
-            self.vlan = Some(VlanTag::new(tpid, u16::from_ne_bytes([tci0, tci1])));
-        }
-        self.checksum = if status & libc::TP_STATUS_CSUMNOTREADY != 0 {
-            ChecksumState::Partial
-        } else if status & libc::TP_STATUS_CSUM_VALID != 0 {
-            ChecksumState::Verified
-        } else {
-            ChecksumState::Unverified
-        };
+        self.vlan = VlanTag::from_status(status, u16::from_ne_bytes([tci0, tci1]), u16::from_ne_bytes([tpid0, tpid1]));
+        self.checksum = ChecksumState::from_status(status);
         Some(())
     }
 }

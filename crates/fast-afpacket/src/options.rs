@@ -16,7 +16,8 @@ use crate::stamping::{self, Stamping};
 use crate::sys::{self, abi, sockopt};
 use crate::timestamp::Timestamping;
 
-/// What a [`PacketSocket`] is to be: made with [`PacketSocket::options`], used up by [`Options::bind`].
+/// What a [`PacketSocket`] or an [`RxRing`](crate::RxRing) is to be: made with [`PacketSocket::options`], used up by
+/// [`Options::bind`] or [`Options::rx_ring`].
 ///
 /// The kernel is told in this order: `socket(2)` with protocol 0, so that nothing arrives yet; timestamps, metadata,
 /// buffers; the filter; then `bind(2)` with protocol and interface in one call. No frame that the filter refuses and
@@ -33,15 +34,15 @@ use crate::timestamp::Timestamping;
 /// # Ok::<(), fast_afpacket::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "options do nothing until `bind` is called"]
+#[must_use = "options do nothing until `bind` or `rx_ring` is called"]
 #[doc(alias("Config", "Listen"))]
 pub struct Options {
-    protocol: EtherType,
+    pub(crate) protocol: EtherType,
     cooked: bool,
     dual: bool,
-    timestamping: Timestamping,
+    pub(crate) timestamping: Timestamping,
     configure_nic: ConfigureNic,
-    bind_phc: Option<u32>,
+    pub(crate) bind_phc: Option<u32>,
     tx_payload: bool,
     count_keys: bool,
     filter: Option<Filter>,
@@ -55,7 +56,7 @@ pub struct Options {
     priority: Option<u32>,
     mark: Option<u32>,
     qdisc_bypass: bool,
-    offload: bool,
+    pub(crate) offload: bool,
     launch_clock: Option<LaunchClock>,
 }
 
@@ -341,21 +342,7 @@ impl Options {
     #[doc(alias = "Listen")]
     pub fn bind(self, interface: &Interface) -> Result<PacketSocket, Error> {
         let name = &*interface.name();
-        if let Some(group) = self.multicast.iter().find(|group| !group.is_multicast()) {
-            return Err(Error::invalid(name, format!("{group} is not a multicast address")));
-        }
-        if self.protocol.value() == 0 {
-            // The kernel tells such a socket nothing, not even that its interface is gone.
-            return Err(Error::invalid(name, "protocol 0 receives nothing; to send only, use Filter::nothing()"));
-        }
-        if self.offload && self.cooked {
-            return Err(Error::invalid(name, "offload is for raw sockets: a cooked frame has no header to work on"));
-        }
-        if let Some(group) = &self.fanout {
-            let ignores_outgoing = self.ignore_outgoing.or(self.dual.then_some(true));
-            let checked = group.check(self.protocol, ignores_outgoing).map_err(FanoutRefusal::into_io);
-            checked.during(Step::Fanout, name)?;
-        }
+        self.check(name)?;
         let (nic_loan, nic) = self.borrow_nic(interface)?;
         let rx = self.open(name, interface)?;
         let tx = self.dual.then(|| self.open(name, interface)).transpose()?;
@@ -373,13 +360,7 @@ impl Options {
         let stamping = Stamping::set_up(sending, sending_stamps, self.bind_phc, self.tx_payload, self.count_keys)
             .during(Step::Timestamping, name)?;
         sockopt::set_packet(rx.as_fd(), libc::PACKET_AUXDATA, 1).during(Step::Auxdata, name)?;
-        // On a member it would do nothing: that is the group's.
-        if self.fanout.is_none() && self.ignore_outgoing.unwrap_or(self.dual) {
-            sockopt::set_packet(rx.as_fd(), libc::PACKET_IGNORE_OUTGOING, 1).during(Step::IgnoreOutgoing, name)?;
-        }
-        if let Some(filter) = &self.filter {
-            sockopt::attach_filter(rx.as_fd(), &filter.to_raw()).during(Step::Filter, name)?;
-        }
+        self.limit_reception(rx.as_fd(), name)?;
         if let Some(clock) = self.launch_clock {
             // Reports are for those who read stamps.
             let set = sockopt::set_txtime(sending, clock.id(), stamping.gives_tx_stamps());
@@ -396,6 +377,7 @@ impl Options {
             own_keys: stamping.has_own_keys(),
             receive_buffer: buffer_size(rx.as_fd(), libc::SO_RCVBUF).during(Step::ReceiveBuffer, name)?,
             send_buffer: buffer_size(sending, libc::SO_SNDBUF).during(Step::SendBuffer, name)?,
+            ring: None,
         };
         let fanout = self.bind_and_join(&rx, interface)?;
         let parts = Parts {
@@ -425,7 +407,46 @@ impl Options {
         Ok(socket)
     }
 
-    fn borrow_nic(&self, interface: &Interface) -> Result<(Option<NicLoan>, NicGrant), Error> {
+    /// Refuses what the kernel would take and what could not work.
+    pub(crate) fn check(&self, name: &str) -> Result<(), Error> {
+        if let Some(group) = self.multicast.iter().find(|group| !group.is_multicast()) {
+            return Err(Error::invalid(name, format!("{group} is not a multicast address")));
+        }
+        if self.protocol.value() == 0 {
+            // The kernel tells such a socket nothing, not even that its interface is gone.
+            return Err(Error::invalid(name, "protocol 0 receives nothing; to send only, use Filter::nothing()"));
+        }
+        if self.offload && self.cooked {
+            return Err(Error::invalid(name, "offload is for raw sockets: a cooked frame has no header to work on"));
+        }
+        if let Some(group) = &self.fanout {
+            let ignores_outgoing = self.ignore_outgoing.or(self.dual.then_some(true));
+            let checked = group.check(self.protocol, ignores_outgoing).map_err(FanoutRefusal::into_io);
+            checked.during(Step::Fanout, name)?;
+        }
+        Ok(())
+    }
+
+    /// Settles what a socket is not to receive, before it can receive anything.
+    pub(crate) fn limit_reception(&self, socket: BorrowedFd<'_>, name: &str) -> Result<(), Error> {
+        // On a member of a group it would do nothing: that is the group's.
+        if self.fanout.is_none() && self.ignore_outgoing.unwrap_or(self.dual) {
+            sockopt::set_packet(socket, libc::PACKET_IGNORE_OUTGOING, 1).during(Step::IgnoreOutgoing, name)?;
+        }
+        if let Some(filter) = &self.filter {
+            sockopt::attach_filter(socket, &filter.to_raw()).during(Step::Filter, name)?;
+        }
+        Ok(())
+    }
+
+    /// The memberships that were asked for, each once.
+    pub(crate) fn memberships(&self) -> Vec<(i32, MacAddr)> {
+        let flags = [(self.promiscuous, libc::PACKET_MR_PROMISC), (self.all_multicast, libc::PACKET_MR_ALLMULTI)];
+        let flags = flags.into_iter().filter(|(wanted, _)| *wanted).map(|(_, kind)| (kind, MacAddr::default()));
+        flags.chain(self.multicast.iter().map(|&group| (libc::PACKET_MR_MULTICAST, group))).collect()
+    }
+
+    pub(crate) fn borrow_nic(&self, interface: &Interface) -> Result<(Option<NicLoan>, NicGrant), Error> {
         match self.configure_nic {
             ConfigureNic::Never => Ok((None, NicGrant::NotAsked)),
             ConfigureNic::Preferred(needs) => Ok(NicLoan::take_preferred(interface, needs)),
@@ -438,7 +459,7 @@ impl Options {
     }
 
     /// A socket with all that both halves of a dual one need.
-    fn open(&self, name: &str, interface: &Interface) -> Result<OwnedFd, Error> {
+    pub(crate) fn open(&self, name: &str, interface: &Interface) -> Result<OwnedFd, Error> {
         let kind = if self.cooked { libc::SOCK_DGRAM } else { libc::SOCK_RAW };
         let fd = sys::packet_socket(kind).during(Step::Open, name)?;
         let socket = fd.as_fd();
@@ -465,7 +486,7 @@ impl Options {
     }
 
     /// Binds the receiving socket, whose filter is in force, and makes it a member of its group, if it has one.
-    fn bind_and_join(&self, rx: &OwnedFd, interface: &Interface) -> Result<Option<FanoutMember>, Error> {
+    pub(crate) fn bind_and_join(&self, rx: &OwnedFd, interface: &Interface) -> Result<Option<FanoutMember>, Error> {
         let Some(group) = &self.fanout else {
             return self.bind_to(rx, self.protocol, interface).map(|()| None);
         };
@@ -482,7 +503,7 @@ impl Options {
         Ok(Some(member))
     }
 
-    fn bind_to(&self, socket: &OwnedFd, protocol: EtherType, interface: &Interface) -> Result<(), Error> {
+    pub(crate) fn bind_to(&self, socket: &OwnedFd, protocol: EtherType, interface: &Interface) -> Result<(), Error> {
         let address = abi::link_address(protocol.value(), interface.index().cast_signed());
         sys::bind(socket.as_fd(), &address).during(Step::Bind, &interface.name())
     }

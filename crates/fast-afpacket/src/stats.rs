@@ -22,7 +22,7 @@ pub struct Stats {
     pub freezes: u64,
     /// Frames that were read and had no stamp although stamps were asked for. Some are expected right after opening.
     pub unstamped: u64,
-    /// Frames that were read into a buffer too small for them.
+    /// Frames that were read into a buffer too small for them, or that did not fit into the slot or block of a ring.
     pub truncated: u64,
     /// Frames that were received before the filter was changed and thrown away for that reason.
     pub discarded: u64,
@@ -32,6 +32,8 @@ pub struct Stats {
     /// Frames that were not sent because their launch time was missed or refused by the queueing discipline. Counted
     /// by [`recv_tx`](crate::PacketSocket::recv_tx) and its kin, as they come upon the reports.
     pub launches_missed: u64,
+    /// Frames in a receive ring whose lengths cannot be true: they were not lent out. No kernel is known to write such.
+    pub malformed: u64,
 }
 
 impl Stats {
@@ -47,6 +49,7 @@ impl Stats {
             discarded: self.discarded.wrapping_sub(earlier.discarded),
             unattributed: self.unattributed.wrapping_sub(earlier.unattributed),
             launches_missed: self.launches_missed.wrapping_sub(earlier.launches_missed),
+            malformed: self.malformed.wrapping_sub(earlier.malformed),
         }
     }
 }
@@ -85,6 +88,7 @@ pub(crate) struct Counters {
     pub(crate) discarded: Counter,
     pub(crate) unattributed: Counter,
     pub(crate) launches_missed: Counter,
+    pub(crate) malformed: Counter,
     totals: Mutex<Totals>,
 }
 
@@ -119,6 +123,7 @@ impl Counters {
             discarded: self.discarded.get(),
             unattributed: self.unattributed.get(),
             launches_missed: self.launches_missed.get(),
+            malformed: self.malformed.get(),
             ..*kernel
         };
         Ok(answer(taken, now))

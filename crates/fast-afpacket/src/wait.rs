@@ -70,7 +70,7 @@ impl Waits {
     }
 
     /// The reason why nobody may wait now, if there is one.
-    fn check_may_wait(&self) -> io::Result<()> {
+    pub(crate) fn check_may_wait(&self) -> io::Result<()> {
         self.check_open()?;
         if self.gone.load(Ordering::SeqCst) {
             return Err(io::Error::from_raw_os_error(libc::ENODEV));

@@ -107,7 +107,7 @@ impl PacketSocket {
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => return Ok(()),
                     // Not ours to swallow: the next call will say so. Frames may stand behind it.
-                    Some(libc::ENETDOWN) => drop(self.link_down(error, true)),
+                    Some(libc::ENETDOWN) => drop(self.link().down(error, true)),
                     _ => return Err(error),
                 },
             }

@@ -2,7 +2,6 @@
 
 mod control;
 mod launch;
-mod link;
 mod offload;
 mod receive;
 mod send;
@@ -21,6 +20,7 @@ use crate::fanout::FanoutMember;
 use crate::granted::Granted;
 use crate::interface::Interface;
 use crate::launch::LaunchClock;
+use crate::link::Link;
 use crate::nic::NicLoan;
 use crate::options::Options;
 use crate::stamping::Stamping;
@@ -217,6 +217,10 @@ impl PacketSocket {
     #[inline]
     fn tx(&self) -> BorrowedFd<'_> {
         self.parts.tx.as_ref().unwrap_or(&self.parts.rx).as_fd()
+    }
+
+    fn link(&self) -> Link<'_> {
+        Link { socket: self.rx(), interface: &self.parts.interface, waits: &self.waits }
     }
 }
 

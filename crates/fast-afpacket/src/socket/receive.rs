@@ -99,10 +99,10 @@ impl PacketSocket {
     fn receive_failed<'a>(&'a self, error: io::Error, waiting: &mut Option<Waiting<'a>>) -> io::Result<()> {
         match error.raw_os_error() {
             Some(libc::EAGAIN) => {}
-            Some(libc::ENETDOWN) => return Err(self.link_down(error, false)),
+            Some(libc::ENETDOWN) => return Err(self.link().down(error, false)),
             _ => return Err(error),
         }
-        self.park(waiting, None, || {
+        self.link().park(waiting, None, || {
             let target = Target {
                 fd: self.rx(),
                 events: libc::POLLIN,

@@ -171,19 +171,19 @@ impl PacketSocket {
             Some(libc::ENETDOWN) => {
                 // An earlier "down" that nobody has read yet is reported to whoever comes first, also to a sender on an
                 // interface that is up again. It is a receiver's to know.
-                if !*was_down && self.is_up() {
+                if !*was_down && self.link().is_up() {
                     *was_down = true;
                     if self.parts.tx.is_none() {
                         self.waits.receive.owe_link_down(Owed::AnyCall);
                     }
                     return Ok(());
                 }
-                return Err(self.gone_or(error));
+                return Err(self.link().gone_or(error));
             }
-            Some(libc::ENXIO | libc::ENODEV) => return Err(self.gone_or(error)),
+            Some(libc::ENXIO | libc::ENODEV) => return Err(self.link().gone_or(error)),
             _ => return Err(error),
         }
-        self.park(waiting, None, || {
+        self.link().park(waiting, None, || {
             let target = Target {
                 fd: self.tx(),
                 events: libc::POLLOUT,
@@ -197,7 +197,7 @@ impl PacketSocket {
     /// Whether a refused keyed send has used up one of the kernel's numbers.
     #[cold]
     pub(super) fn refusal(&self, error: &io::Error, len: usize) -> Refusal {
-        let situation = Situation { max_len: self.max_len(), is_up: self.is_up() };
+        let situation = Situation { max_len: self.max_len(), is_up: self.link().is_up() };
         Refusal::of(error.raw_os_error(), len, situation)
     }
 

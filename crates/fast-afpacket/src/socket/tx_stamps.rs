@@ -143,10 +143,10 @@ impl PacketSocket {
         if waiting.is_some() {
             // Woken, and no stamp: the error condition may be that of the link, which stays set until it is read.
             if let Some(error) = sockopt::take_error(self.rx())? {
-                return Err(self.link_down(error, true));
+                return Err(self.link().down(error, true));
             }
         }
-        self.park(waiting, limit, || {
+        self.link().park(waiting, limit, || {
             let target = Target {
                 fd: self.tx(),
                 events: 0,

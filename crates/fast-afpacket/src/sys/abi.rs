@@ -68,6 +68,17 @@ pub(crate) const CMSG_ALIGN: usize = size_of::<usize>();
 pub(crate) const CMSG_HEADER_LEN: usize = size_of::<usize>() + 8;
 const _: () = assert!(CMSG_HEADER_LEN == size_of::<libc::cmsghdr>());
 
+/// `tpacket_versions`: the values of `PACKET_VERSION`.
+pub(crate) const TPACKET_V2: libc::c_int = 1;
+pub(crate) const TPACKET_V3: libc::c_int = 2;
+
+// Layouts that the ring parsers read by offset, checked against libc's.
+const _: () = assert!(size_of::<libc::tpacket_block_desc>() == 48);
+const _: () = assert!(size_of::<libc::tpacket3_hdr>() == 48);
+const _: () = assert!(size_of::<libc::tpacket2_hdr>() == 32);
+const _: () = assert!(size_of::<libc::tpacket_req>() == 16);
+const _: () = assert!(size_of::<libc::tpacket_req3>() == 28);
+
 // Layouts that the control-message parser reads by offset, checked against libc's.
 const _: () = assert!(size_of::<libc::tpacket_auxdata>() == 20);
 const _: () = assert!(size_of::<libc::sock_extended_err>() == 16);
@@ -101,3 +112,18 @@ pub(crate) const fn link_address(protocol: u16, index: libc::c_int) -> libc::soc
     }
 }
 const _: () = assert!(libc::AF_PACKET == 17);
+
+/// A `sockaddr_ll` that the kernel wrote into a ring.
+#[inline]
+pub(crate) const fn link_address_in(bytes: &[u8; 20]) -> libc::sockaddr_ll {
+    let [f0, f1, p0, p1, i0, i1, i2, i3, h0, h1, kind, len, a0, a1, a2, a3, a4, a5, a6, a7] = *bytes;
+    libc::sockaddr_ll {
+        sll_family: u16::from_ne_bytes([f0, f1]),
+        sll_protocol: u16::from_ne_bytes([p0, p1]),
+        sll_ifindex: libc::c_int::from_ne_bytes([i0, i1, i2, i3]),
+        sll_hatype: u16::from_ne_bytes([h0, h1]),
+        sll_pkttype: kind,
+        sll_halen: len,
+        sll_addr: [a0, a1, a2, a3, a4, a5, a6, a7],
+    }
+}

@@ -9,6 +9,7 @@ pub(crate) mod cmsg;
 pub(crate) mod fanout;
 pub(crate) mod hwtstamp;
 pub(crate) mod ioctl;
+pub(crate) mod mmap;
 pub(crate) mod poll;
 pub(crate) mod ptp;
 pub(crate) mod sockopt;

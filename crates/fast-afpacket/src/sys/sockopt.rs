@@ -90,6 +90,16 @@ pub(crate) fn take_statistics(fd: BorrowedFd<'_>) -> io::Result<[u32; 3]> {
     Ok(words)
 }
 
+/// Makes a receive ring of version 2 on a socket of that version.
+pub(crate) fn rx_ring_of_frames(fd: BorrowedFd<'_>, request: libc::tpacket_req) -> io::Result<()> {
+    set(fd, libc::SOL_PACKET, libc::PACKET_RX_RING, &request)
+}
+
+/// Makes a receive ring of version 3 on a socket of that version.
+pub(crate) fn rx_ring_of_blocks(fd: BorrowedFd<'_>, request: libc::tpacket_req3) -> io::Result<()> {
+    set(fd, libc::SOL_PACKET, libc::PACKET_RX_RING, &request)
+}
+
 /// Attaches a classic BPF program. The kernel copies it.
 pub(crate) fn attach_filter(fd: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
     set_program(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, program)

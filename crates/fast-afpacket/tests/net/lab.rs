@@ -1,12 +1,16 @@
 //! Namespaces, virtual links and frames for the tests.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fast_afpacket::{EtherType, Interface, Options, PacketSocket};
+use fast_afpacket::{
+    ByFrame, EtherType, Frame, Interface, Options, PacketSocket, RingControl, RingShape, RxMeta, RxRing, Stats,
+    SystemStamp,
+};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getgid, getuid};
 
@@ -184,7 +188,7 @@ pub(crate) fn drain(socket: &PacketSocket) -> Vec<Vec<u8>> {
     loop {
         match socket.recv(&mut buf) {
             Ok(meta) => frames.push(buf[..meta.len].to_vec()),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => panic!("{error}"),
         }
     }
@@ -196,4 +200,85 @@ pub(crate) fn drain(socket: &PacketSocket) -> Vec<Vec<u8>> {
 pub(crate) fn thread_time() -> Duration {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap();
     Duration::from(now)
+}
+
+/// A ring of either kind, as far as both can do the same.
+pub(crate) enum Ring {
+    Blocks(RxRing),
+    Frames(RxRing<ByFrame>),
+}
+
+/// A frame out of a ring.
+#[derive(Clone, Debug)]
+pub(crate) struct Copied {
+    pub(crate) data: Vec<u8>,
+    pub(crate) meta: RxMeta,
+    pub(crate) copied_at: Option<SystemStamp>,
+}
+
+impl Copied {
+    fn of(frame: Frame<'_>) -> Self {
+        Self { data: frame.data().to_vec(), meta: frame.meta(), copied_at: frame.copied_at() }
+    }
+}
+
+impl Ring {
+    /// One of each kind, opened as it is asked for, with a deadline that no passing test meets. Blocks are handed over
+    /// after a millisecond.
+    pub(crate) fn both(options: impl Fn() -> Options, interface: &Interface) -> impl Iterator<Item = Self> {
+        [true, false].into_iter().map(move |blocks| {
+            let ring = if blocks {
+                let shape = RingShape::throughput().blocks(4).block_timeout(millis(1));
+                Self::Blocks(options().rx_ring(interface, shape).unwrap())
+            } else {
+                Self::Frames(options().rx_ring(interface, RingShape::latency()).unwrap())
+            };
+            ring.set_read_deadline(within(Duration::from_secs(20)));
+            ring
+        })
+    }
+
+    pub(crate) fn is_of_blocks(&self) -> bool {
+        matches!(self, Self::Blocks(_))
+    }
+
+    /// The next frames: a block of them, or one.
+    pub(crate) fn read(&mut self) -> io::Result<Vec<Copied>> {
+        match self {
+            Self::Blocks(ring) => Ok(ring.next_block()?.iter().map(Copied::of).collect()),
+            Self::Frames(ring) => Ok(vec![Copied::of(ring.next_frame()?.frame())]),
+        }
+    }
+
+    /// Reads until there are `count`. More at once is a failure.
+    pub(crate) fn take(&mut self, count: usize) -> Vec<Copied> {
+        let mut frames = Vec::new();
+        while frames.len() < count {
+            frames.extend(self.read().unwrap());
+        }
+        assert_eq!(frames.len(), count);
+        frames
+    }
+
+    pub(crate) fn set_read_deadline(&self, deadline: Option<Instant>) {
+        self.control().set_read_deadline(deadline);
+    }
+
+    pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
+        match self {
+            Self::Blocks(ring) => ring.set_nonblocking(nonblocking),
+            Self::Frames(ring) => ring.set_nonblocking(nonblocking),
+        }
+    }
+
+    pub(crate) fn control(&self) -> RingControl {
+        match self {
+            Self::Blocks(ring) => ring.control(),
+            Self::Frames(ring) => ring.control(),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.control().stats().unwrap()
+    }
 }

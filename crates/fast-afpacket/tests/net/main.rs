@@ -27,6 +27,9 @@ mod open;
 mod outcomes;
 mod path;
 mod random_programs;
+mod ring_load;
+mod ring_waits;
+mod rings;
 mod stamps;
 mod stats;
 mod waits;
@@ -57,6 +60,9 @@ fn main() {
         ("fanout", fanout::TESTS),
         ("fanout_groups", fanout_groups::TESTS),
         ("path", path::TESTS),
+        ("rings", rings::TESTS),
+        ("ring_waits", ring_waits::TESTS),
+        ("ring_load", ring_load::TESTS),
     ];
     let mut trials = Vec::new();
     for (group, tests) in groups {

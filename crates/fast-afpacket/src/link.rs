@@ -1,25 +1,31 @@
 //! What becomes of a socket when its interface goes down, comes up, or goes away.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
-use super::PacketSocket;
-use crate::interface::InterfaceFlags;
+use crate::interface::{Interface, InterfaceFlags};
 use crate::sys::{self, ioctl};
-use crate::wait::{Owed, Waiting};
+use crate::wait::{Owed, Waiting, Waits};
 
-/// The state of the link.
-impl PacketSocket {
+/// The state of the link under a socket or a ring, and those who wait on it.
+#[derive(Clone, Copy)]
+pub(crate) struct Link<'a> {
+    /// The descriptor that is bound to the interface and receives.
+    pub(crate) socket: BorrowedFd<'a>,
+    pub(crate) interface: &'a Interface,
+    pub(crate) waits: &'a Waits,
+}
+
+impl<'a> Link<'a> {
     /// Waits for what a call lacks, at most until `limit`. `begin` makes the waiting, once.
-    pub(super) fn park<'a>(
-        &'a self,
+    pub(crate) fn park(
+        self,
         waiting: &mut Option<Waiting<'a>>,
         limit: Option<Instant>,
         begin: impl FnOnce() -> io::Result<Waiting<'a>>,
     ) -> io::Result<()> {
-        if self.waits.is_link_watched() {
-            self.look_after_link();
-        }
+        self.look_after();
         match waiting {
             Some(waiting) => waiting.park(limit),
             None => waiting.insert(begin()?).park(limit),
@@ -29,7 +35,7 @@ impl PacketSocket {
     /// The kernel's one report that the link went down was read, by a TX-stamp reader or by a receiver: lets the other
     /// know, and finds out whether the interface is there at all.
     #[cold]
-    pub(super) fn link_down(&self, error: io::Error, by_stamp_reader: bool) -> io::Error {
+    pub(crate) fn down(self, error: io::Error, by_stamp_reader: bool) -> io::Error {
         // If it is removed later, or is just being removed, the kernel will say no more: waits have to look.
         self.waits.watch_link(true);
         if by_stamp_reader {
@@ -41,8 +47,10 @@ impl PacketSocket {
     }
 
     /// After a link went down: is it gone, or up again?
-    #[cold]
-    fn look_after_link(&self) {
+    pub(crate) fn look_after(self) {
+        if !self.waits.is_link_watched() {
+            return;
+        }
         if self.is_gone() {
             self.waits.set_gone();
         } else if self.is_up() {
@@ -52,7 +60,7 @@ impl PacketSocket {
 
     /// `ENODEV` if the interface is gone, which ends all waits for good, `error` otherwise.
     #[cold]
-    pub(super) fn gone_or(&self, error: io::Error) -> io::Error {
+    pub(crate) fn gone_or(self, error: io::Error) -> io::Error {
         if self.is_gone() {
             self.waits.set_gone();
             return io::Error::from_raw_os_error(libc::ENODEV);
@@ -62,15 +70,15 @@ impl PacketSocket {
 
     /// Whether the interface was removed, or moved to another network namespace. The kernel then unbinds the socket, a
     /// moment after the interface can no longer be found.
-    fn is_gone(&self) -> bool {
+    fn is_gone(self) -> bool {
         const UNBOUND: i32 = -1;
-        let is_unbound = || sys::local_address(self.rx()).is_ok_and(|address| address.sll_ifindex == UNBOUND);
-        let name = ioctl::name_of(self.rx(), self.parts.interface.index());
+        let is_unbound = || sys::local_address(self.socket).is_ok_and(|address| address.sll_ifindex == UNBOUND);
+        let name = ioctl::name_of(self.socket, self.interface.index());
         name.is_err_and(|error| error.raw_os_error() == Some(libc::ENODEV)) || is_unbound()
     }
 
-    pub(super) fn is_up(&self) -> bool {
-        let flags = self.parts.interface.query_through(self.rx(), ioctl::flags);
+    pub(crate) fn is_up(self) -> bool {
+        let flags = self.interface.query_through(self.socket, ioctl::flags);
         flags.is_ok_and(|flags| InterfaceFlags::from_bits_retain(flags).contains(InterfaceFlags::UP))
     }
 }

@@ -1,0 +1,369 @@
+//! Receive rings: memory that the kernel fills with frames and lends, in blocks or one by one.
+
+mod block;
+mod control;
+mod frame;
+#[cfg(test)]
+mod made;
+mod open;
+mod shape;
+mod slot;
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::error::{Context, Error, Step};
+use crate::fanout::FanoutMember;
+use crate::granted::Granted;
+use crate::interface::Interface;
+use crate::link::Link;
+use crate::nic::NicLoan;
+use crate::stats::{Counters, Stats};
+use crate::sys::mmap::SharedRing;
+use crate::sys::sockopt;
+use crate::timestamp::Timestamping;
+use crate::wait::{Target, Waiting, Waits};
+use block::Header;
+use frame::Placed;
+
+pub use block::{Block, Frames};
+pub use control::RingControl;
+pub use frame::Frame;
+pub use shape::{ByBlock, ByFrame, RingShape};
+pub use slot::HeldFrame;
+
+/// A receive ring: frames are read where the kernel put them, with no system call and no copy for each.
+///
+/// Made by [`Options::rx_ring`](crate::Options::rx_ring), in one of two kinds: by block for throughput
+/// ([`next_block`](Self::next_block)), by frame for latency ([`next_frame`](Self::next_frame)).
+///
+/// One reader at a time holds one block or frame at a time, which the borrow checker sees to:
+///
+/// ```compile_fail,E0499
+/// # fn example(ring: &mut fast_afpacket::RxRing) -> std::io::Result<()> {
+/// let first = ring.next_block()?;
+/// let second = ring.next_block()?; // the first is still held: does not compile
+/// println!("{first:?}");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// and what is held does not outlive the ring:
+///
+/// ```compile_fail,E0505
+/// # fn example(mut ring: fast_afpacket::RxRing) -> std::io::Result<()> {
+/// let block = ring.next_block()?;
+/// drop(ring);
+/// println!("{block:?}"); // the memory is gone: does not compile
+/// # Ok(())
+/// # }
+/// ```
+///
+/// ```compile_fail,E0505
+/// # fn example(mut ring: fast_afpacket::RxRing<fast_afpacket::ByFrame>) -> std::io::Result<()> {
+/// let frame = ring.next_frame()?;
+/// drop(ring);
+/// println!("{frame:?}"); // likewise
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A ring of blocks has no single frames to give:
+///
+/// ```compile_fail,E0599
+/// # fn example(ring: &mut fast_afpacket::RxRing) {
+/// let frame = ring.next_frame();
+/// # }
+/// ```
+///
+/// Other threads end its waits, close it and read its counts through [`control`](Self::control).
+///
+/// # When it is full
+///
+/// The kernel drops what does not fit and counts it, [`Stats::dropped`]; frames in the ring stay. A ring of blocks that
+/// is full stops until a block is given back, [`Stats::freezes`].
+///
+/// # When the interface goes down, or away
+///
+/// As with a [`PacketSocket`](crate::PacketSocket): what was received can be read; then one call fails with `ENETDOWN`,
+/// and the ring goes on when the interface is up again. Once it is removed, every call fails with `ENODEV`.
+#[doc(alias("PACKET_RX_RING", "PACKET_MMAP"))]
+pub struct RxRing<K = ByBlock> {
+    // The order matters: a socket whose memory is still mapped lives on when it is closed. A NIC is given back last.
+    ring: SharedRing,
+    shared: Arc<Shared>,
+    /// Calls in a row that found nothing.
+    empty_tries: u32,
+    _nic_loan: Option<NicLoan>,
+    _kind: PhantomData<K>,
+}
+
+/// How many polls that find nothing go by before the kernel is asked for the state of the link.
+const TRIES_PER_LOOK: u32 = 4096;
+
+/// What a ring's reader and those that control it have in common.
+struct Shared {
+    socket: OwnedFd,
+    interface: Interface,
+    granted: Granted,
+    waits: Waits,
+    counters: Counters,
+    _fanout: Option<FanoutMember>,
+}
+
+impl Shared {
+    fn link(&self) -> Link<'_> {
+        Link { socket: self.socket.as_fd(), interface: &self.interface, waits: &self.waits }
+    }
+
+    /// Takes the kernel's report that the link went down, if there is one.
+    fn take_link_report(&self) -> io::Result<()> {
+        match sockopt::take_error(self.socket.as_fd())? {
+            None => Ok(()),
+            Some(error) if error.raw_os_error() == Some(libc::ENETDOWN) => Err(self.link().down(error, false)),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Nothing is there: waits, or says why not.
+    #[cold]
+    fn wait<'a>(&'a self, waiting: &mut Option<Waiting<'a>>) -> io::Result<()> {
+        self.take_link_report()?;
+        self.link().park(waiting, None, || {
+            // All units that were read have been given back, in order: the kernel's own look at the ring is right.
+            let target =
+                Target { fd: self.socket.as_fd(), events: libc::POLLIN, edge_triggered: false, errors_of: None };
+            self.waits.receive.begin(&self.waits, target)
+        })
+    }
+
+    /// Nothing was there for a reader that does not wait: is there ever to be?
+    #[cold]
+    fn look_after_link(&self) -> io::Result<()> {
+        self.take_link_report()?;
+        self.link().look_after();
+        self.waits.check_may_wait()
+    }
+
+    fn stats(&self) -> Result<Stats, Error> {
+        self.counters.read(self.socket.as_fd()).during(Step::Statistics, &self.interface.name())
+    }
+}
+
+impl RxRing<ByBlock> {
+    /// Lends the next block, once the kernel has handed it over: full, or after the block time-out.
+    ///
+    /// Without a system call if a block is there. The block before has been given back, as it must have been dropped.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PacketSocket::recv`](crate::PacketSocket::recv): `ETIMEDOUT`, `EAGAIN`, `ENETDOWN`, `ENODEV`,
+    /// `ECONNABORTED`. A block is never lost by one.
+    #[inline]
+    pub fn next_block(&mut self) -> io::Result<Block<'_>> {
+        let Self { ring, shared, .. } = self;
+        shared.waits.check_open()?;
+        if !holds_frames(ring) {
+            find_block(ring, shared)?;
+        }
+        let lent = ring.lend().ok_or(io::ErrorKind::WouldBlock)?;
+        Ok(Block::new(lent, shared))
+    }
+}
+
+/// Whether the next block is ours and not empty.
+#[inline]
+fn holds_frames(ring: &SharedRing) -> bool {
+    ring.peek().and_then(Header::parse).is_some_and(|header| header.frames > 0)
+}
+
+/// Waits for a block with frames.
+#[cold]
+fn find_block(ring: &mut SharedRing, shared: &Shared) -> io::Result<()> {
+    let mut waiting = None;
+    while !holds_frames(ring) {
+        if ring.is_ready() {
+            // When a frame is so long that it needs a block of its own, the kernel hands over the one before as it is,
+            // perhaps empty: dropping it gives it back.
+            drop(ring.lend());
+        } else {
+            shared.wait(&mut waiting)?;
+        }
+        shared.waits.check_open()?;
+    }
+    Ok(())
+}
+
+impl RxRing<ByFrame> {
+    /// Lends the next frame, once there is one.
+    ///
+    /// Without a system call if a frame is there.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PacketSocket::recv`](crate::PacketSocket::recv): `ETIMEDOUT`, `EAGAIN`, `ENETDOWN`, `ENODEV`,
+    /// `ECONNABORTED`. A frame is never lost by one.
+    #[inline]
+    pub fn next_frame(&mut self) -> io::Result<HeldFrame<'_>> {
+        let Self { ring, shared, .. } = self;
+        shared.waits.check_open()?;
+        if !find_frame(ring, shared) {
+            wait_for_frame(ring, shared)?;
+        }
+        ring.lend().map(HeldFrame::new).ok_or_else(|| io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Lends the next frame if it is there: for a thread that does nothing but look.
+    ///
+    /// This is the shortest way from the kernel to a program, at the cost of a processor: looking is reading one word of
+    /// memory. Once in 4,096 looks in a row that find nothing, the kernel is asked for the state of the link. Deadlines do
+    /// not count.
+    ///
+    /// ```no_run
+    /// # use fast_afpacket::{ByFrame, RxRing};
+    /// # fn example(mut ring: RxRing<ByFrame>) -> std::io::Result<()> {
+    /// loop {
+    ///     match ring.try_next_frame()? {
+    ///         Some(frame) => println!("{} bytes", frame.data().len()),
+    ///         None => std::hint::spin_loop(),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`next_frame`](Self::next_frame) but `ETIMEDOUT` and `EAGAIN`.
+    #[inline]
+    pub fn try_next_frame(&mut self) -> io::Result<Option<HeldFrame<'_>>> {
+        let Self { ring, shared, empty_tries, .. } = self;
+        shared.waits.check_open()?;
+        if !find_frame(ring, shared) {
+            *empty_tries += 1;
+            if *empty_tries == TRIES_PER_LOOK {
+                *empty_tries = 0;
+                shared.look_after_link()?;
+            }
+            return Ok(None);
+        }
+        *empty_tries = 0;
+        Ok(ring.lend().map(HeldFrame::new))
+    }
+}
+
+/// Whether the current slot holds a frame. Slots that hold none although the kernel says so are counted and given back.
+#[inline]
+fn find_frame(ring: &mut SharedRing, shared: &Shared) -> bool {
+    while let Some(slot) = ring.peek() {
+        if let Some(Placed { frame, end }) = Placed::in_slot(slot) {
+            if frame.is_truncated() && end >= slot.len() {
+                shared.counters.truncated.add(1);
+            }
+            if !frame.has_stamp() && shared.granted.timestamping.intersects(Timestamping::RX) {
+                shared.counters.unstamped.add(1);
+            }
+            return true;
+        }
+        shared.counters.malformed.add(1);
+        drop(ring.lend());
+    }
+    false
+}
+
+/// Waits for a slot with a frame.
+#[cold]
+fn wait_for_frame(ring: &mut SharedRing, shared: &Shared) -> io::Result<()> {
+    let mut waiting = None;
+    while !find_frame(ring, shared) {
+        shared.wait(&mut waiting)?;
+        shared.waits.check_open()?;
+    }
+    Ok(())
+}
+
+/// What both kinds have.
+impl<K> RxRing<K> {
+    fn new(ring: SharedRing, shared: Arc<Shared>, nic_loan: Option<NicLoan>) -> Self {
+        Self { ring, shared, empty_tries: 0, _nic_loan: nic_loan, _kind: PhantomData }
+    }
+
+    /// A handle for other threads.
+    pub fn control(&self) -> RingControl {
+        RingControl::new(Arc::downgrade(&self.shared), self.shared.interface.clone())
+    }
+
+    /// Makes every later call fail with `ECONNABORTED`; for one that waits, use [`control`](Self::control).
+    #[doc(alias = "Close")]
+    pub fn close(&self) {
+        self.shared.waits.close();
+    }
+
+    /// Sets until when calls wait; `None` is for ever. What is there already is returned also later.
+    #[doc(alias("SetReadDeadline", "SO_RCVTIMEO"))]
+    pub fn set_read_deadline(&self, deadline: Option<Instant>) {
+        self.shared.waits.receive.set_deadline(deadline);
+    }
+
+    /// Makes calls fail with `EAGAIN` instead of waiting, or wait again. Deadlines do not count meanwhile.
+    ///
+    /// To wait with a poller of your own, poll [`as_fd`](AsFd::as_fd) for input after a call has said `EAGAIN`, while
+    /// nothing of the ring is held.
+    #[doc(alias = "O_NONBLOCK")]
+    pub fn set_nonblocking(&self, nonblocking: bool) {
+        self.shared.waits.set_nonblocking(nonblocking);
+    }
+
+    /// What was received, dropped and so on since the ring was opened.
+    ///
+    /// [`Stats::received`] includes frames in blocks that have not been read yet. What is found while reading
+    /// (unstamped, truncated, malformed frames) is counted when a block is given back.
+    ///
+    /// # Errors
+    ///
+    /// None are known.
+    #[doc(alias("Stats", "PACKET_STATISTICS", "tpacket_stats_v3"))]
+    pub fn stats(&self) -> Result<Stats, Error> {
+        self.shared.stats()
+    }
+
+    /// What was received, dropped and so on since the last call of this method.
+    ///
+    /// # Errors
+    ///
+    /// None are known.
+    pub fn take_stats(&self) -> Result<Stats, Error> {
+        let Shared { socket, interface, counters, .. } = &*self.shared;
+        counters.take(socket.as_fd()).during(Step::Statistics, &interface.name())
+    }
+
+    /// What the kernel agreed to.
+    pub fn granted(&self) -> Granted {
+        self.shared.granted
+    }
+
+    /// The interface that the ring was opened on, with the name that it had then.
+    pub fn interface(&self) -> &Interface {
+        &self.shared.interface
+    }
+}
+
+/// The descriptor of the ring's socket, to poll.
+impl<K> AsFd for RxRing<K> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.socket.as_fd()
+    }
+}
+
+impl<K> fmt::Debug for RxRing<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RxRing")
+            .field("interface", &self.shared.interface)
+            .field("socket", &self.shared.socket)
+            .field("memory", &self.shared.granted.ring)
+            .finish_non_exhaustive()
+    }
+}
