@@ -1,0 +1,212 @@
+//! The order in which the kernel is told the options, and what is refused before it is asked.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::Options;
+use crate::addr::{EtherType, MacAddr};
+use crate::error::{Context, Error, Step};
+use crate::fanout::FanoutMember;
+use crate::fanout_refusal::FanoutRefusal;
+use crate::filter::Filter;
+use crate::granted::{Granted, withheld_by};
+use crate::interface::Interface;
+use crate::nic::{ConfigureNic, NicGrant, NicLoan};
+use crate::socket::{PacketSocket, Parts};
+use crate::stamping::{self, Stamping};
+use crate::sys::{self, abi, sockopt};
+use crate::timestamp::Timestamping;
+
+impl Options {
+    /// Opens the socket on this interface.
+    ///
+    /// An interface that is down is no error here: the first `recv` says `ENETDOWN`, and once the interface is up the
+    /// socket works.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] that names the step: `EPERM` at [`Step::Open`] if `CAP_NET_RAW` is missing, `ENODEV` at
+    /// [`Step::Bind`] if the interface is gone, and so on. [`Step::Options`] for what is refused before the kernel is
+    /// asked: protocol 0, a multicast address that is none. [`Step::Fanout`] if the group cannot be joined:
+    /// [`Error::fanout_refusal`] says why.
+    #[doc(alias = "Listen")]
+    pub fn bind(self, interface: &Interface) -> Result<PacketSocket, Error> {
+        let name = &*interface.name();
+        self.check(name)?;
+        let (nic_loan, nic) = self.borrow_nic(interface)?;
+        let rx = self.open(name, interface)?;
+        let tx = self.dual.then(|| self.open(name, interface)).transpose()?;
+        if let Some(tx) = &tx {
+            // Protocol 0: it receives nothing, and the kernel finds each frame's own protocol when it sends.
+            self.bind_to(tx, EtherType::new(0), interface)?;
+            stamping::ask(rx.as_fd(), self.timestamping.intersection(Timestamping::RX), self.bind_phc, false)
+                .during(Step::Timestamping, name)?;
+        }
+        let sending = tx.as_ref().unwrap_or(&rx).as_fd();
+        let sending_stamps = match &tx {
+            Some(_) => self.timestamping.intersection(Timestamping::TX),
+            None => self.timestamping,
+        };
+        let stamping = Stamping::set_up(sending, sending_stamps, self.bind_phc, self.tx_payload, self.count_keys)
+            .during(Step::Timestamping, name)?;
+        sockopt::set_packet(rx.as_fd(), libc::PACKET_AUXDATA, 1).during(Step::Auxdata, name)?;
+        self.limit_reception(rx.as_fd(), name)?;
+        if let Some(clock) = self.launch_clock {
+            // Reports are for those who read stamps.
+            let set = sockopt::set_txtime(sending, clock.id(), stamping.gives_tx_stamps());
+            set.during(Step::LaunchClock, name)?;
+        }
+        if self.qdisc_bypass {
+            sockopt::set_packet(sending, libc::PACKET_QDISC_BYPASS, 1).during(Step::QdiscBypass, name)?;
+        }
+        let without_queue = if self.qdisc_bypass { Timestamping::TX_SCHEDULED } else { Timestamping::empty() };
+        let granted = Granted {
+            timestamping: self.timestamping - withheld_by(nic) - without_queue,
+            nic,
+            phc: self.bind_phc.or_else(|| interface.capabilities().ok()?.phc()),
+            own_keys: stamping.has_own_keys(),
+            receive_buffer: buffer_size(rx.as_fd(), libc::SO_RCVBUF).during(Step::ReceiveBuffer, name)?,
+            send_buffer: buffer_size(sending, libc::SO_SNDBUF).during(Step::SendBuffer, name)?,
+            ring: None,
+        };
+        let fanout = self.bind_and_join(&rx, interface)?;
+        let parts = Parts {
+            rx,
+            tx,
+            interface: interface.clone(),
+            protocol: self.protocol,
+            cooked: self.cooked,
+            offload: self.offload,
+            launch_clock: self.launch_clock,
+            stamping,
+            asked: self.timestamping,
+            granted,
+            _fanout: fanout,
+            _nic_loan: nic_loan,
+        };
+        let socket = PacketSocket::from_parts(parts);
+        if self.promiscuous {
+            socket.set_promiscuous(true)?;
+        }
+        if self.all_multicast {
+            socket.set_all_multicast(true)?;
+        }
+        for group in self.multicast {
+            socket.join_multicast(group)?;
+        }
+        Ok(socket)
+    }
+
+    /// Refuses what the kernel would take and what could not work.
+    pub(crate) fn check(&self, name: &str) -> Result<(), Error> {
+        if let Some(group) = self.multicast.iter().find(|group| !group.is_multicast()) {
+            return Err(Error::invalid(name, format!("{group} is not a multicast address")));
+        }
+        if self.protocol.value() == 0 {
+            // The kernel tells such a socket nothing, not even that its interface is gone.
+            return Err(Error::invalid(name, "protocol 0 receives nothing; to send only, use Filter::nothing()"));
+        }
+        if self.offload && self.cooked {
+            return Err(Error::invalid(name, "offload is for raw sockets: a cooked frame has no header to work on"));
+        }
+        if let Some(group) = &self.fanout {
+            let ignores_outgoing = self.ignore_outgoing.or(self.dual.then_some(true));
+            let checked = group.check(self.protocol, ignores_outgoing).map_err(FanoutRefusal::into_io);
+            checked.during(Step::Fanout, name)?;
+        }
+        Ok(())
+    }
+
+    /// Settles what a socket is not to receive, before it can receive anything.
+    pub(crate) fn limit_reception(&self, socket: BorrowedFd<'_>, name: &str) -> Result<(), Error> {
+        // On a member of a group it would do nothing: that is the group's.
+        if self.fanout.is_none() && self.ignore_outgoing.unwrap_or(self.dual) {
+            sockopt::set_packet(socket, libc::PACKET_IGNORE_OUTGOING, 1).during(Step::IgnoreOutgoing, name)?;
+        }
+        if let Some(filter) = &self.filter {
+            sockopt::attach_filter(socket, &filter.to_raw()).during(Step::Filter, name)?;
+        }
+        Ok(())
+    }
+
+    /// The memberships that were asked for, each once.
+    pub(crate) fn memberships(&self) -> Vec<(i32, MacAddr)> {
+        let flags = [(self.promiscuous, libc::PACKET_MR_PROMISC), (self.all_multicast, libc::PACKET_MR_ALLMULTI)];
+        let flags = flags.into_iter().filter(|(wanted, _)| *wanted).map(|(_, kind)| (kind, MacAddr::default()));
+        flags.chain(self.multicast.iter().map(|&group| (libc::PACKET_MR_MULTICAST, group))).collect()
+    }
+
+    pub(crate) fn borrow_nic(&self, interface: &Interface) -> Result<(Option<NicLoan>, NicGrant), Error> {
+        match self.configure_nic {
+            ConfigureNic::Never => Ok((None, NicGrant::NotAsked)),
+            ConfigureNic::Preferred(needs) => Ok(NicLoan::take_preferred(interface, needs)),
+            ConfigureNic::Required(needs) => {
+                let loan = NicLoan::take(interface, needs)?;
+                let grant = loan.grant();
+                Ok((Some(loan), grant))
+            }
+        }
+    }
+
+    /// A socket with all that both halves of a dual one need.
+    pub(crate) fn open(&self, name: &str, interface: &Interface) -> Result<OwnedFd, Error> {
+        let kind = if self.cooked { libc::SOCK_DGRAM } else { libc::SOCK_RAW };
+        let fd = sys::packet_socket(kind).during(Step::Open, name)?;
+        let socket = fd.as_fd();
+        if self.offload {
+            sockopt::set_packet(socket, libc::PACKET_VNET_HDR, 1).during(Step::Offload, name)?;
+        }
+        if self.bind_phc.is_some() {
+            let index = interface.index().cast_signed();
+            sockopt::set_socket(socket, abi::SO_BINDTOIFINDEX, index).during(Step::Timestamping, name)?;
+        }
+        if let Some(bytes) = self.receive_buffer {
+            set_buffer(socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, bytes).during(Step::ReceiveBuffer, name)?;
+        }
+        if let Some(bytes) = self.send_buffer {
+            set_buffer(socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, bytes).during(Step::SendBuffer, name)?;
+        }
+        if let Some(priority) = self.priority {
+            sockopt::set_socket(socket, libc::SO_PRIORITY, priority.cast_signed()).during(Step::Priority, name)?;
+        }
+        if let Some(mark) = self.mark {
+            sockopt::set_socket(socket, libc::SO_MARK, mark.cast_signed()).during(Step::Mark, name)?;
+        }
+        Ok(fd)
+    }
+
+    /// Binds the receiving socket, whose filter is in force, and makes it a member of its group, if it has one.
+    pub(crate) fn bind_and_join(&self, rx: &OwnedFd, interface: &Interface) -> Result<Option<FanoutMember>, Error> {
+        let Some(group) = &self.fanout else {
+            return self.bind_to(rx, self.protocol, interface).map(|()| None);
+        };
+        let (socket, name) = (rx.as_fd(), &*interface.name());
+        // Only a bound socket can join, and one that is bound receives what the group's members receive too.
+        sockopt::attach_filter(socket, &Filter::nothing().to_raw()).during(Step::Filter, name)?;
+        self.bind_to(rx, self.protocol, interface)?;
+        let member = group.join(socket, interface, self.protocol)?;
+        match &self.filter {
+            Some(filter) => sockopt::attach_filter(socket, &filter.to_raw()),
+            None => sockopt::detach_filter(socket),
+        }
+        .during(Step::Filter, name)?;
+        Ok(Some(member))
+    }
+
+    pub(crate) fn bind_to(&self, socket: &OwnedFd, protocol: EtherType, interface: &Interface) -> Result<(), Error> {
+        let address = abi::link_address(protocol.value(), interface.index().cast_signed());
+        sys::bind(socket.as_fd(), &address).during(Step::Bind, &interface.name())
+    }
+}
+
+/// Sets a buffer's size beyond the system's limit if this process may, within it otherwise.
+fn set_buffer(socket: BorrowedFd<'_>, force: i32, plain: i32, bytes: usize) -> std::io::Result<()> {
+    // The kernel doubles the value, in an int.
+    let bytes = i32::try_from(bytes).unwrap_or(i32::MAX).min(i32::MAX / 2);
+    sockopt::set_socket(socket, force, bytes).or_else(|_| sockopt::set_socket(socket, plain, bytes))
+}
+
+/// The size in the unit in which it was asked for: the kernel doubles it, to have room for its own bookkeeping.
+fn buffer_size(socket: BorrowedFd<'_>, option: i32) -> std::io::Result<usize> {
+    let doubled = sockopt::socket_option(socket, option)?;
+    Ok(usize::try_from(doubled).unwrap_or(0) / 2)
+}
