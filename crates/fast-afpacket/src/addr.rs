@@ -241,7 +241,9 @@ pub struct PacketAddr {
     ether_type: EtherType,
     interface_index: u32,
     hardware_type: u16,
-    packet_type: PacketType,
+    /// As the kernel has it: what was received is looked at by few, and received by the million.
+    packet_type: u8,
+    /// Of the address on the link, which may be longer than `bytes`.
     len: u8,
     bytes: [u8; 8],
 }
@@ -254,7 +256,7 @@ impl PacketAddr {
             ether_type,
             interface_index: 0,
             hardware_type: 0,
-            packet_type: PacketType::Host,
+            packet_type: 0,
             len: 6,
             bytes: [a, b, c, d, e, g, 0, 0],
         }
@@ -301,23 +303,24 @@ impl PacketAddr {
     /// For whom the frame was, or that this host sent it.
     #[doc(alias = "sll_pkttype")]
     pub const fn packet_type(&self) -> PacketType {
-        self.packet_type
+        PacketType::from_raw(self.packet_type)
     }
 
+    #[inline]
     pub(crate) fn from_raw(raw: &libc::sockaddr_ll) -> Self {
         Self {
             ether_type: EtherType(u16::from_be(raw.sll_protocol)),
             interface_index: u32::try_from(raw.sll_ifindex).unwrap_or(0),
             hardware_type: raw.sll_hatype,
-            packet_type: PacketType::from_raw(raw.sll_pkttype),
-            len: raw.sll_halen.min(8),
+            packet_type: raw.sll_pkttype,
+            len: raw.sll_halen,
             bytes: raw.sll_addr,
         }
     }
 
     /// This address as the kernel wants it for a frame of type `ether_type` on interface `index`.
     pub(crate) fn to_raw(self, ether_type: EtherType, index: i32) -> libc::sockaddr_ll {
-        libc::sockaddr_ll { sll_halen: self.len, sll_addr: self.bytes, ..abi::link_address(ether_type.0, index) }
+        libc::sockaddr_ll { sll_halen: self.len.min(8), sll_addr: self.bytes, ..abi::link_address(ether_type.0, index) }
     }
 }
 
@@ -328,7 +331,7 @@ impl fmt::Debug for PacketAddr {
             .field("ether_type", &self.ether_type)
             .field("interface_index", &self.interface_index)
             .field("hardware_type", &self.hardware_type)
-            .field("packet_type", &self.packet_type)
+            .field("packet_type", &self.packet_type())
             .finish()
     }
 }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::addr::{EtherType, PacketAddr};
 use crate::offload::Offload;
-use crate::sys::cmsg::Messages;
+use crate::sys::abi;
+use crate::sys::cmsg::{self, Messages};
 use crate::timestamp::{ControlError, Timestamps};
 
 /// A received frame's lengths, origin, stamps and state.
@@ -193,13 +194,31 @@ pub(crate) struct Ancillary {
 }
 
 impl Ancillary {
-    #[inline]
+    /// Reads a control buffer of a received frame.
+    #[inline(always)] // saves a tenth of `recv`
     pub(crate) fn parse(control: &[u8]) -> Result<Self, ControlError> {
+        // What the kernel writes as a rule, in this order, the stamps only if there are any.
+        if let Some((times, rest)) = cmsg::expect::<48>(control, libc::SOL_SOCKET, abi::SO_TIMESTAMPING) {
+            if let Some((auxdata, [])) = cmsg::expect(rest, libc::SOL_PACKET, libc::PACKET_AUXDATA)
+                && let Some(timestamps) = Timestamps::from_times(times)
+            {
+                return Ok(Self::from_auxdata(auxdata, timestamps));
+            }
+        } else if let Some((auxdata, [])) = cmsg::expect(control, libc::SOL_PACKET, libc::PACKET_AUXDATA) {
+            return Ok(Self::from_auxdata(auxdata, Timestamps::NONE));
+        }
+        Self::parse_any(control)
+    }
+
+    /// Reads any messages in any order; those of others are skipped.
+    #[cold]
+    fn parse_any(control: &[u8]) -> Result<Self, ControlError> {
         let mut found = Self::default();
         for message in Messages::new(control) {
             let message = message?;
             if message.level == libc::SOL_PACKET && message.kind == libc::PACKET_AUXDATA {
-                found.read_auxdata(message.data).ok_or(ControlError::Truncated)?;
+                let auxdata = message.data.try_into().map_err(|_| ControlError::Truncated)?;
+                found = Self::from_auxdata(auxdata, found.timestamps);
             } else if let Some(timestamps) = Timestamps::from_message(&message)? {
                 found.timestamps = timestamps;
             }
@@ -209,14 +228,16 @@ impl Ancillary {
 
     /// `struct tpacket_auxdata`: status, len, snaplen (u32 each), mac, net, vlan_tci, vlan_tpid (u16 each).
     #[inline]
-    fn read_auxdata(&mut self, data: &[u8]) -> Option<()> {
-        let [s0, s1, s2, s3, l0, l1, l2, l3, _, _, _, _, _, _, _, _, tci0, tci1, tpid0, tpid1] =
-            *<&[u8; 20]>::try_from(data).ok()?;
+    fn from_auxdata(auxdata: &[u8; 20], timestamps: Timestamps) -> Self {
+        let [s0, s1, s2, s3, l0, l1, l2, l3, _, _, _, _, _, _, _, _, tci0, tci1, tpid0, tpid1] = *auxdata;
         let status = u32::from_ne_bytes([s0, s1, s2, s3]);
-        self.wire_len = usize::try_from(u32::from_ne_bytes([l0, l1, l2, l3])).ok();
-        self.vlan = VlanTag::from_status(status, u16::from_ne_bytes([tci0, tci1]), u16::from_ne_bytes([tpid0, tpid1]));
-        self.checksum = ChecksumState::from_status(status);
-        Some(())
+        let (tci, tpid) = (u16::from_ne_bytes([tci0, tci1]), u16::from_ne_bytes([tpid0, tpid1]));
+        Self {
+            timestamps,
+            wire_len: usize::try_from(u32::from_ne_bytes([l0, l1, l2, l3])).ok(),
+            vlan: VlanTag::from_status(status, tci, tpid),
+            checksum: ChecksumState::from_status(status),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, PoisonError};
 
-use crate::sys::cmsg::{Encoder, Messages, space};
+use crate::sys::cmsg::{self, Encoder, Messages, space};
 use crate::sys::{self, abi, sockopt};
 use crate::timestamp::{ControlError, Timestamping, Timestamps};
 use crate::tx_keys::{KeyLedger, Refusal};
@@ -187,32 +187,45 @@ impl Stamp {
     /// Reads a control buffer of the error queue.
     #[inline]
     pub(crate) fn parse(control: &[u8]) -> Result<ErrorReport, ControlError> {
+        // What the kernel writes as a rule, in this order.
+        if let Some((times, rest)) = cmsg::expect::<48>(control, libc::SOL_SOCKET, abi::SO_TIMESTAMPING)
+            && let Some(timestamps) = Timestamps::from_times(times)
+            && let Some((error, [])) = cmsg::expect(rest, libc::SOL_PACKET, libc::PACKET_TX_TIMESTAMP)
+        {
+            return Ok(ErrorReport::of(error, timestamps));
+        }
+        Self::parse_any(control)
+    }
+
+    /// Reads any messages in any order; those of others are skipped.
+    #[cold]
+    fn parse_any(control: &[u8]) -> Result<ErrorReport, ControlError> {
         let mut timestamps = Timestamps::NONE;
         let mut about = None;
         for message in Messages::new(control) {
             let message = message?;
             if message.level == libc::SOL_PACKET && message.kind == libc::PACKET_TX_TIMESTAMP {
-                about = Some(read_extended_error(message.data).ok_or(ControlError::Truncated)?);
+                about = Some(message.data.try_into().map_err(|_| ControlError::Truncated)?);
             } else if let Some(found) = Timestamps::from_message(&message)? {
                 timestamps = found;
             }
         }
-        Ok(match about {
-            Some((abi::SO_EE_ORIGIN_TIMESTAMPING, info, number)) => {
-                ErrorReport::Stamp(Self { number, stage: TxStage::from_raw(info), timestamps })
-            }
-            Some((abi::SO_EE_ORIGIN_TXTIME, _, _)) => ErrorReport::LaunchMissed,
-            _ => ErrorReport::Other,
-        })
+        Ok(about.map_or(ErrorReport::Other, |error| ErrorReport::of(error, timestamps)))
     }
 }
 
-/// `struct sock_extended_err`: errno u32, origin, type, code, pad u8, info u32, data u32. Gives origin, info, data.
-#[inline]
-fn read_extended_error(data: &[u8]) -> Option<(u8, u32, u32)> {
-    let [_, _, _, _, origin, _, _, _, i0, i1, i2, i3, d0, d1, d2, d3] = *<&[u8; 16]>::try_from(data).ok()?;
-    let (info, data) = ([i0, i1, i2, i3], [d0, d1, d2, d3]);
-    Some((origin, u32::from_ne_bytes(info), u32::from_ne_bytes(data)))
+impl ErrorReport {
+    /// `struct sock_extended_err`: errno u32, origin, type, code, pad u8, info u32, data u32.
+    #[inline]
+    fn of(error: &[u8; 16], timestamps: Timestamps) -> Self {
+        let [_, _, _, _, origin, _, _, _, i0, i1, i2, i3, d0, d1, d2, d3] = *error;
+        let (info, number) = (u32::from_ne_bytes([i0, i1, i2, i3]), u32::from_ne_bytes([d0, d1, d2, d3]));
+        match origin {
+            abi::SO_EE_ORIGIN_TIMESTAMPING => Self::Stamp(Stamp { number, stage: TxStage::from_raw(info), timestamps }),
+            abi::SO_EE_ORIGIN_TXTIME => Self::LaunchMissed,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// The value of `SO_TIMESTAMPING`.

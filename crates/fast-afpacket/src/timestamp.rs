@@ -168,38 +168,44 @@ impl Timestamps {
             return Ok(None);
         }
         let stamps = match message.kind {
-            abi::SO_TIMESTAMPING_NEW => Self::from_times::<8>(message.data),
-            libc::SO_TIMESTAMPING => Self::from_times::<{ size_of::<libc::c_long>() }>(message.data),
+            abi::SO_TIMESTAMPING_NEW => Self::from_times(message.data),
+            // Words of this machine's size: `long`.
+            libc::SO_TIMESTAMPING if size_of::<libc::c_long>() == 8 => Self::from_times(message.data),
+            libc::SO_TIMESTAMPING => Self::from_short_times(message.data),
             _ => return Ok(None),
         };
         stamps.ok_or(ControlError::Truncated).map(Some)
     }
 
-    /// Three times of two words each, of `W` bytes: software, a legacy one that is always zero, hardware.
+    /// `struct scm_timestamping64`: three times of two 64-bit words, seconds and nanoseconds: software, a legacy one that
+    /// is always zero, hardware.
     #[inline]
-    fn from_times<const W: usize>(data: &[u8]) -> Option<Self> {
-        if data.len() != 6 * W {
+    pub(crate) fn from_times(data: &[u8]) -> Option<Self> {
+        let ([software_secs, software_nanos, _, _, hardware_secs, hardware_nanos], []) = data.as_chunks() else {
             return None;
-        }
-        let nanos = |time: usize| {
-            let word = |i: usize| data.get(i * W..).and_then(|rest| rest.first_chunk::<W>()).map(signed);
-            let (secs, nanos) = (word(2 * time)?, word(2 * time + 1)?);
-            secs.checked_mul(NANOS_PER_SEC)?.checked_add(nanos)
         };
-        Some(Self {
-            software: nanos(0).filter(|&time| time != 0).map(SystemStamp),
-            hardware: nanos(2).filter(|&time| time != 0).map(HardwareStamp),
-        })
+        let software = [software_secs, software_nanos].map(|word| i64::from_ne_bytes(*word));
+        let hardware = [hardware_secs, hardware_nanos].map(|word| i64::from_ne_bytes(*word));
+        Some(Self::from_words(software, hardware))
     }
-}
 
-/// A signed integer of the host's byte order, of 4 or 8 bytes.
-#[inline]
-fn signed<const W: usize>(bytes: &[u8; W]) -> i64 {
-    if let Some(bytes) = bytes.first_chunk::<8>() {
-        i64::from_ne_bytes(*bytes)
-    } else {
-        bytes.first_chunk::<4>().map_or(0, |bytes| i64::from(i32::from_ne_bytes(*bytes)))
+    /// The same in 32-bit words, the old form on 32-bit machines.
+    fn from_short_times(data: &[u8]) -> Option<Self> {
+        let ([software_secs, software_nanos, _, _, hardware_secs, hardware_nanos], []) = data.as_chunks() else {
+            return None;
+        };
+        let software = [software_secs, software_nanos].map(|word| i64::from(i32::from_ne_bytes(*word)));
+        let hardware = [hardware_secs, hardware_nanos].map(|word| i64::from(i32::from_ne_bytes(*word)));
+        Some(Self::from_words(software, hardware))
+    }
+
+    #[inline]
+    fn from_words(software: [i64; 2], hardware: [i64; 2]) -> Self {
+        let nanos = |[secs, nanos]: [i64; 2]| {
+            let time = secs.checked_mul(NANOS_PER_SEC)?.checked_add(nanos)?;
+            (time != 0).then_some(time)
+        };
+        Self { software: nanos(software).map(SystemStamp), hardware: nanos(hardware).map(HardwareStamp) }
     }
 }
 
@@ -331,6 +337,16 @@ mod tests {
         control.push(libc::SOL_SOCKET, abi::SO_TIMESTAMPING_NEW, &times([1; 6]));
         control.0.truncate(space(48) - 8);
         assert_eq!(Timestamps::from_control(&control.0), Err(ControlError::Malformed));
+    }
+
+    /// The old form of 32-bit machines, which cannot be met here otherwise.
+    #[test]
+    fn short_words_are_signed() {
+        let bytes = |words: [i32; 6]| words.into_iter().flat_map(i32::to_ne_bytes).collect::<Vec<_>>();
+        let stamps = Timestamps::from_short_times(&bytes([-1, 500_000_000, 0, 0, 37, 1])).unwrap();
+        assert_eq!(stamps.software, Some(SystemStamp::from_nanos(-500_000_000)));
+        assert_eq!(stamps.hardware, Some(HardwareStamp::from_nanos(37_000_000_001)));
+        assert_eq!(Timestamps::from_short_times(&bytes([1; 6])[..20]), None);
     }
 
     #[test]

@@ -6,7 +6,6 @@ use super::PacketSocket;
 use crate::meta::RxMeta;
 use crate::offload::{HEADER_LEN, Offload};
 use crate::sys;
-use crate::sys::cmsg::ControlBuffer;
 use crate::timestamp::Timestamping;
 use crate::tx_keys::Refusal;
 use crate::tx_report::TxKey;
@@ -96,16 +95,13 @@ impl PacketSocket {
         Ok(sent.saturating_sub(HEADER_LEN))
     }
 
-    /// What was received behind an offload.
-    pub(super) fn describe_with_head(
-        &self,
-        received: sys::Received,
-        head: [u8; HEADER_LEN],
-        address: &libc::sockaddr_ll,
-        control: &ControlBuffer<256>,
-    ) -> io::Result<RxMeta> {
-        let received = sys::Received { len: received.len.saturating_sub(HEADER_LEN), ..received };
-        let meta = self.describe(&received, address, control)?;
+    /// [`recv`](Self::recv) of a frame behind its offload.
+    pub(super) fn recv_with_head(&self, buf: &mut [u8]) -> io::Result<RxMeta> {
+        let mut head = [0; HEADER_LEN];
+        let meta = self.receive_by(|address, control| {
+            let received = sys::receive_with_head(self.rx(), &mut head, buf, address, control)?;
+            Ok(sys::Received { len: received.len.saturating_sub(HEADER_LEN), ..received })
+        })?;
         Ok(RxMeta { offload: Some(Offload::from_bytes(head)), ..meta })
     }
 }

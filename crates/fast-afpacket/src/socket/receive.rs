@@ -5,12 +5,15 @@ use std::io;
 use super::PacketSocket;
 use crate::addr::PacketAddr;
 use crate::meta::{Ancillary, RxMeta};
-use crate::offload::HEADER_LEN;
 use crate::stamping;
 use crate::sys::cmsg::ControlBuffer;
 use crate::sys::{self, abi};
 use crate::timestamp::{Timestamping, Timestamps};
 use crate::wait::{Target, Waiting};
+
+/// Room for the control messages of a received frame: stamps and metadata take 104 bytes; the rest is for what others switch
+/// on, on a descriptor that they share.
+pub(super) const CONTROL_LEN: usize = 192;
 
 /// Receiving.
 impl PacketSocket {
@@ -28,21 +31,25 @@ impl PacketSocket {
     /// [`InvalidData`](io::ErrorKind::InvalidData) for metadata that cannot be trusted: that frame is lost.
     #[doc(alias("RecvRxTimestamps", "recvmsg"))]
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<RxMeta> {
+        match self.parts.offload {
+            false => self.receive_by(|address, control| sys::receive(self.rx(), buf, address, control, 0)),
+            true => self.recv_with_head(buf),
+        }
+    }
+
+    /// Calls `receive` until there is a frame.
+    #[inline]
+    pub(super) fn receive_by(
+        &self,
+        mut receive: impl FnMut(&mut libc::sockaddr_ll, &mut ControlBuffer<CONTROL_LEN>) -> io::Result<sys::Received>,
+    ) -> io::Result<RxMeta> {
         let mut address = abi::link_address(0, 0);
-        let mut control = ControlBuffer::<256>::new();
+        let mut control = ControlBuffer::new();
         let mut waiting = None;
-        let mut head = [0; HEADER_LEN];
         loop {
             self.waits.check_open()?;
-            let received = match self.parts.offload {
-                false => sys::receive(self.rx(), buf, &mut address, &mut control, 0),
-                true => sys::receive_with_head(self.rx(), &mut head, buf, &mut address, &mut control),
-            };
-            match received {
-                Ok(received) if self.parts.offload => {
-                    return self.describe_with_head(received, head, &address, &control);
-                }
-                Ok(received) => return self.describe(&received, &address, &control),
+            match receive(&mut address, &mut control) {
+                Ok(received) => return self.describe(&received, &address, control.written(received.control_len)),
                 Err(error) => self.receive_failed(error, &mut waiting)?,
             }
         }
@@ -59,24 +66,24 @@ impl PacketSocket {
         Ok((meta.len, meta.from))
     }
 
-    #[inline]
+    /// What the kernel says of a frame that it has just written.
+    #[inline(always)] // worth a tenth of `recv`
     pub(super) fn describe(
         &self,
         received: &sys::Received,
         address: &libc::sockaddr_ll,
-        control: &ControlBuffer<256>,
+        control: &[u8],
     ) -> io::Result<RxMeta> {
         if received.flags & libc::MSG_CTRUNC != 0 {
             return Err(stamping::control_was_cut());
         }
-        let ancillary = Ancillary::parse(control.written(received.control_len))?;
+        let Ancillary { mut timestamps, wire_len, vlan, checksum } = Ancillary::parse(control)?;
         let asked = self.parts.asked;
-        let found = ancillary.timestamps;
-        // Before Linux 6.12 a socket that asked for stamps of sent frames gets those of received ones too.
-        let timestamps = Timestamps {
-            software: found.software.filter(|_| asked.contains(Timestamping::RX_SOFTWARE)),
-            hardware: found.hardware.filter(|_| asked.contains(Timestamping::RX_HARDWARE)),
-        };
+        if !asked.contains(Timestamping::RX) {
+            // Before Linux 6.12 a socket that asked for stamps of sent frames gets those of received ones too.
+            timestamps.software = timestamps.software.filter(|_| asked.contains(Timestamping::RX_SOFTWARE));
+            timestamps.hardware = timestamps.hardware.filter(|_| asked.contains(Timestamping::RX_HARDWARE));
+        }
         if timestamps == Timestamps::NONE && asked.intersects(Timestamping::RX) {
             self.counters.unstamped.add(1);
         }
@@ -85,11 +92,11 @@ impl PacketSocket {
         }
         Ok(RxMeta {
             len: received.len,
-            wire_len: ancillary.wire_len.unwrap_or(received.len),
+            wire_len: wire_len.unwrap_or(received.len),
             from: PacketAddr::from_raw(address),
             timestamps,
-            vlan: ancillary.vlan,
-            checksum: ancillary.checksum,
+            vlan,
+            checksum,
             offload: None,
         })
     }

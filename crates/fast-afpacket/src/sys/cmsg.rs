@@ -57,6 +57,35 @@ impl<'a> Iterator for Messages<'a> {
     }
 }
 
+/// The data of the first message and what follows it, if it is this one and has this length: what the kernel sends as a
+/// rule is found by comparing two words. For anything else there are [`Messages`].
+#[inline]
+pub(crate) fn expect<const N: usize>(
+    control: &[u8],
+    level: libc::c_int,
+    kind: libc::c_int,
+) -> Option<(&[u8; N], &[u8])> {
+    let (message, rest) = control.split_at_checked(space(N))?;
+    let (header, data) = message.split_first_chunk()?;
+    let data = data.first_chunk()?;
+    (*header == header_of(N, level, kind)).then_some((data, rest))
+}
+
+/// The header of a message with `len` bytes of data, as it lies in memory.
+#[inline]
+const fn header_of(len: usize, level: libc::c_int, kind: libc::c_int) -> [u8; CMSG_HEADER_LEN] {
+    let mut header = [0; CMSG_HEADER_LEN];
+    if let Some((len_field, rest)) = header.split_first_chunk_mut()
+        && let Some((level_field, rest)) = rest.split_first_chunk_mut()
+        && let Some(kind_field) = rest.first_chunk_mut()
+    {
+        *len_field = (CMSG_HEADER_LEN + len).to_ne_bytes();
+        *level_field = level.to_ne_bytes();
+        *kind_field = kind.to_ne_bytes();
+    }
+    header
+}
+
 #[inline]
 fn split_first(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
     let header: &[u8; CMSG_HEADER_LEN] = bytes.first_chunk()?;
@@ -115,19 +144,13 @@ impl<const N: usize> Encoder<N> {
     /// out whole, never cut.
     #[inline]
     fn push_bytes<const W: usize>(mut self, level: libc::c_int, kind: libc::c_int, value: [u8; W]) -> Self {
-        let start = self.len;
-        let room = self.buffer.0.get_mut(start..start + space(W));
+        let room = self.buffer.0.get_mut(self.len..self.len + space(W));
         debug_assert!(room.is_some(), "the control buffer is too small");
-        if let Some(room) = room {
-            let fields = (CMSG_HEADER_LEN + W)
-                .to_ne_bytes()
-                .into_iter()
-                .chain(level.to_ne_bytes())
-                .chain(kind.to_ne_bytes())
-                .chain(value);
-            for (byte, field) in room.iter_mut().zip(fields) {
-                *byte = field;
-            }
+        if let Some((header, data)) = room.and_then(<[u8]>::split_first_chunk_mut)
+            && let Some(data) = data.first_chunk_mut()
+        {
+            *header = header_of(W, level, kind);
+            *data = value;
             self.len += space(W);
         }
         self
@@ -181,6 +204,19 @@ mod tests {
             CMSG_HEADER_LEN + 4
         );
         assert_eq!(control.buffer.0.as_ptr().addr() % align_of::<libc::cmsghdr>(), 0);
+    }
+
+    #[test]
+    fn an_expected_message_is_found_and_no_other() {
+        let control = Encoder::<{ 2 * space(4) }>::new().push(1, 37, 0xdead_beef).push(263, 81, 7);
+        let bytes = control.as_bytes();
+        let (data, rest) = expect::<4>(bytes, 1, 37).unwrap();
+        assert_eq!(u32::from_ne_bytes(*data), 0xdead_beef);
+        assert_eq!(expect::<4>(rest, 263, 81), Some((&7_u32.to_ne_bytes(), &[][..])));
+        assert_eq!(expect::<4>(bytes, 1, 38), None, "another kind");
+        assert_eq!(expect::<4>(bytes, 2, 37), None, "another level");
+        assert_eq!(expect::<8>(bytes, 1, 37), None, "another length");
+        assert_eq!(expect::<4>(&bytes[..space(4) - 1], 1, 37), None, "cut");
     }
 
     #[test]
