@@ -4,7 +4,6 @@ use std::io;
 use std::time::Duration;
 
 use crate::clock::TaiStamp;
-use crate::sys::cmsg::{Encoder, space};
 use crate::sys::ptp;
 
 /// The clock of a socket's launch times. It must be that of the queueing discipline.
@@ -35,9 +34,6 @@ pub enum LaunchTime {
     /// So long from now, on whichever clock the socket has.
     In(Duration),
 }
-
-/// The control message with a launch time, and room for those of a keyed send before it.
-pub(crate) type LaunchControl = Encoder<{ 2 * space(4) + space(8) }>;
 
 impl LaunchTime {
     /// Nanoseconds of the socket's clock.

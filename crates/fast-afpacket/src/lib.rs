@@ -43,6 +43,8 @@
 //! | decide what a socket is to be, before it is bound | [`Options`] |
 //! | send, receive, wait | [`PacketSocket`] |
 //! | know what came with a frame | [`RxMeta`], [`Timestamps`], [`VlanTag`] |
+//! | send or receive many frames at little cost | [`PacketSocket::send_batch`], [`PacketSocket::recv_batch`] |
+//! | ask for a priority, a launch time, stamps of one frame | [`TxFrame`], [`PacketSocket::send_frame`] |
 //! | know when a frame left | [`PacketSocket::send_keyed`], [`PacketSocket::recv_tx`], [`TxReport`] |
 //! | know what became of each sent frame | [`TxTracker`], [`TxOutcome`] |
 //! | have a frame leave at a certain time | [`Options::launch_clock`], [`PacketSocket::send_at`] |
@@ -69,6 +71,7 @@
 //! | 6.2 | [`FanoutGroup::ignore_outgoing`]; the other features of groups say their own |
 //! | 6.12 | stamps are reported only to sockets that asked for them; before, this library sorts them out |
 //! | 6.13 | the kernel carries the caller's keys; before, this library matches by the kernel's count of frames |
+//! | 6.14 | [`TxFrame::priority`] |
 //!
 //! # Features
 //!
@@ -78,6 +81,7 @@
 #![deny(unsafe_code)]
 
 mod addr;
+mod batch;
 mod capabilities;
 mod clock;
 mod drift;
@@ -104,11 +108,13 @@ mod stats;
 mod sys;
 mod timestamp;
 mod tx;
+mod tx_frame;
 mod tx_keys;
 mod tx_report;
 mod wait;
 
 pub use addr::{EtherType, MacAddr, PacketAddr, PacketType, ParseMacAddrError};
+pub use batch::{BatchError, BatchFrame, BatchFrames, RecvBatch, TxReportBatch};
 pub use capabilities::Capabilities;
 pub use clock::{MonotonicStamp, TaiOffset, TaiStamp};
 pub use drift::Drift;
@@ -132,6 +138,7 @@ pub use socket::PacketSocket;
 pub use stats::{RolloverStats, Stats};
 pub use timestamp::{ControlError, HardwareStamp, SystemStamp, Timestamping, Timestamps};
 pub use tx::{MissingReason, Rejected, StrayStamps, TxJoiner, TxOutcome, TxPacing, TxResult, TxTracker};
+pub use tx_frame::TxFrame;
 pub use tx_report::{TxKey, TxReport, TxStage};
 
 /// The examples of the README are compiled with the tests of this crate.

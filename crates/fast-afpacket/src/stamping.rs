@@ -10,9 +10,6 @@ use crate::timestamp::{ControlError, Timestamping, Timestamps};
 use crate::tx_keys::{KeyLedger, Refusal};
 use crate::tx_report::{TxKey, TxStage};
 
-/// The control messages of a keyed send: which stamps, and the key.
-pub(crate) type KeyedControl = Encoder<{ 2 * space(4) }>;
-
 /// What a sending socket needs to know about the stamps of its frames.
 pub(crate) struct Stamping {
     /// What the sending socket asked for: no stamps on transmit, since frames without a key want none.
@@ -45,7 +42,7 @@ impl Stamping {
         let stamps = wanted.intersection(Timestamping::TX);
         let keys = if stamps.is_empty() {
             Keys::None
-        } else if !count_keys && kernel_takes_keys() {
+        } else if !count_keys && kernel_takes(abi::SCM_TS_OPT_ID) {
             Keys::Own
         } else {
             Keys::Counted(Mutex::new(KeyLedger::new()))
@@ -63,15 +60,6 @@ impl Stamping {
         self.stamps
     }
 
-    /// Whether a frame may ask for these stamps.
-    #[inline]
-    pub(crate) fn check(&self, stamps: Timestamping) -> io::Result<()> {
-        match !stamps.is_empty() && self.stamps.contains(stamps) {
-            true => Ok(()),
-            false => Err(not_asked_for()),
-        }
-    }
-
     /// Whether each stamp comes with its frame.
     pub(crate) const fn returns_payload(&self) -> bool {
         self.payload
@@ -81,26 +69,44 @@ impl Stamping {
         matches!(self.keys, Keys::Own)
     }
 
-    /// Sends a frame that asks for these stamps: `send` is called once, with the control messages to pass.
+    /// Whether a frame may ask for these stamps.
+    #[inline]
+    pub(crate) fn check(&self, stamps: Timestamping) -> io::Result<()> {
+        match !stamps.is_empty() && self.stamps.contains(stamps) {
+            true => Ok(()),
+            false => Err(not_asked_for()),
+        }
+    }
+
+    /// Appends the control messages that ask for these stamps of a frame, under its key if the kernel takes it.
+    #[inline]
+    pub(crate) fn ask_for<const N: usize>(
+        &self,
+        stamps: Timestamping,
+        key: TxKey,
+        control: &mut Encoder<N>,
+    ) -> io::Result<()> {
+        self.check(stamps)?;
+        control.push(libc::SOL_SOCKET, abi::SO_TIMESTAMPING, frame_flags(stamps));
+        if let Keys::Own = self.keys {
+            control.push(libc::SOL_SOCKET, abi::SCM_TS_OPT_ID, key.value());
+        }
+        Ok(())
+    }
+
+    /// Sends a frame that asks for these stamps. `send` is called once; it must not block.
     #[inline]
     pub(crate) fn send(
         &self,
         socket: BorrowedFd<'_>,
         (key, stamps): (TxKey, Timestamping),
-        send: impl FnOnce(&[u8]) -> io::Result<usize>,
+        send: impl FnOnce() -> io::Result<usize>,
         refusal: impl FnOnce(&io::Error) -> Refusal,
     ) -> io::Result<usize> {
-        let control = KeyedControl::new().push(libc::SOL_SOCKET, abi::SO_TIMESTAMPING, frame_flags(stamps));
-        let ledger = match &self.keys {
-            Keys::Own => {
-                let control = control.push(libc::SOL_SOCKET, abi::SCM_TS_OPT_ID, key.value());
-                return send(control.as_bytes());
-            }
-            Keys::Counted(ledger) => ledger,
-            Keys::None => return Err(not_asked_for()),
+        let Keys::Counted(ledger) = &self.keys else {
+            return send();
         };
-        // The lock is held over the system call: the order of keys must be that of the kernel's numbers. The call does
-        // not block.
+        // The lock is held over the system call: the order of keys must be that of the kernel's numbers.
         let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
         if ledger.is_in_doubt() {
             // The count begins at 0 when the option goes from off to on.
@@ -108,7 +114,7 @@ impl Stamping {
             self.request.set(socket)?;
             ledger.restarted();
         }
-        let result = send(control.as_bytes());
+        let result = send();
         match &result {
             Ok(_) => ledger.sent(key, stamps),
             Err(error) => ledger.refused(key, stamps, refusal(error)),
@@ -300,15 +306,16 @@ fn flags_of(wanted: Timestamping, table: &[(Timestamping, u32)]) -> u32 {
     entries.fold(0, |flags, (_, flag)| flags | flag)
 }
 
-/// Whether the kernel knows `SCM_TS_OPT_ID`, without sending anything.
+/// Whether the kernel knows this control message of `SOL_SOCKET` with a 32-bit value, without sending anything.
 ///
 /// A UDP socket that may not broadcast is asked to: the control messages are checked first and an unknown one is
 /// `EINVAL`; otherwise the send fails later, for want of permission (`EACCES`) or of a route (`ENETUNREACH`).
-fn kernel_takes_keys() -> bool {
+pub(crate) fn kernel_takes(kind: libc::c_int) -> bool {
     let probe = || {
         let socket = sys::udp_socket()?;
         sockopt::set_timestamping(socket.as_fd(), libc::SOF_TIMESTAMPING_OPT_ID)?;
-        let control = Encoder::<{ space(4) }>::new().push(libc::SOL_SOCKET, abi::SCM_TS_OPT_ID, 0);
+        let mut control = Encoder::<{ space(4) }>::new();
+        control.push(libc::SOL_SOCKET, kind, 0);
         sys::send_forbidden_broadcast(socket.as_fd(), control.as_bytes())
     };
     match probe() {

@@ -32,7 +32,8 @@ pub struct Stats {
     /// Frames that were not sent because their launch time was missed or refused by the queueing discipline. Counted
     /// by [`recv_tx`](crate::PacketSocket::recv_tx) and its kin, as they come upon the reports.
     pub launches_missed: u64,
-    /// Frames in a receive ring whose lengths cannot be true: they were not lent out. No kernel is known to write such.
+    /// Frames in a receive ring whose lengths cannot be true, and frames and stamps of a batch whose metadata cannot be
+    /// trusted: they were left out. No kernel is known to write such.
     pub malformed: u64,
 }
 

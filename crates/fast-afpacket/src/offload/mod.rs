@@ -6,9 +6,7 @@ use std::fmt;
 
 pub use prepare::OffloadError;
 
-/// The length of `struct virtio_net_hdr`, which stands before each frame on a socket with
-/// [`Options::offload`](crate::Options::offload).
-pub(crate) const HEADER_LEN: usize = 10;
+pub(crate) use crate::sys::abi::VNET_HEADER_LEN as HEADER_LEN;
 
 const NEEDS_CHECKSUM: u8 = 1;
 const CHECKSUM_IS_VALID: u8 = 2;

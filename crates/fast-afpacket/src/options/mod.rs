@@ -8,6 +8,8 @@ use crate::filter::Filter;
 use crate::launch::LaunchClock;
 use crate::nic::ConfigureNic;
 use crate::timestamp::Timestamping;
+#[cfg(doc)]
+use crate::{Granted, NicLoan, PacketSocket, Step};
 
 /// What a [`PacketSocket`] or an [`RxRing`](crate::RxRing) is to be: made with [`PacketSocket::options`], used up by
 /// [`Options::bind`] or [`Options::rx_ring`].

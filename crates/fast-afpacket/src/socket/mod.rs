@@ -1,10 +1,12 @@
 //! The socket: what it is made of, its life and its deadlines. What it does stands beside it, one file for each.
 
+mod batch;
 mod control;
 mod launch;
 mod offload;
 mod receive;
 mod send;
+mod transmit;
 mod tx_stamps;
 
 use std::fmt;
@@ -29,6 +31,8 @@ use crate::sys::{self, abi, ioctl};
 use crate::timestamp::Timestamping;
 use crate::wait::Waits;
 use control::Memberships;
+
+pub(crate) use receive::CONTROL_LEN;
 
 /// A socket that sends and receives frames on one interface, with their timestamps: `AF_PACKET`, packet(7).
 ///

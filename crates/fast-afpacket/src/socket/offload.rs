@@ -6,8 +6,7 @@ use super::PacketSocket;
 use crate::meta::RxMeta;
 use crate::offload::{HEADER_LEN, Offload};
 use crate::sys;
-use crate::timestamp::Timestamping;
-use crate::tx_keys::Refusal;
+use crate::tx_frame::TxFrame;
 use crate::tx_report::TxKey;
 
 /// Checksums and segments left to the kernel or the card: [`Options::offload`](crate::Options::offload).
@@ -37,9 +36,7 @@ impl PacketSocket {
     /// ```
     #[doc(alias("PACKET_VNET_HDR", "GSO", "virtio_net_hdr"))]
     pub fn send_offloaded(&self, frame: &[u8], offload: &Offload) -> io::Result<usize> {
-        let to = self.bound_destination()?;
-        self.check_offload()?;
-        self.send_with_head(frame, to, *offload)
+        self.send_frame(&TxFrame::new(frame).offload(*offload))
     }
 
     /// [`send_offloaded`](Self::send_offloaded) with stamps, as [`send_keyed`](Self::send_keyed) asks for them. A frame
@@ -49,50 +46,7 @@ impl PacketSocket {
     ///
     /// See both.
     pub fn send_offloaded_keyed(&self, frame: &[u8], offload: &Offload, key: TxKey) -> io::Result<usize> {
-        let to = self.bound_destination()?;
-        self.check_offload()?;
-        self.send_keyed_with_head(frame, to, *offload, key, self.parts.stamping.stamps())
-    }
-
-    fn check_offload(&self) -> io::Result<()> {
-        if !self.parts.offload {
-            let why = "this socket was opened without Options::offload";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-        }
-        Ok(())
-    }
-
-    pub(super) fn send_with_head(
-        &self,
-        frame: &[u8],
-        to: Option<&libc::sockaddr_ll>,
-        offload: Offload,
-    ) -> io::Result<usize> {
-        let head = offload.to_bytes();
-        let sent = self.transmit(|| sys::send_with_head(self.tx(), &head, frame, to, &[]))?;
-        Ok(sent.saturating_sub(HEADER_LEN))
-    }
-
-    pub(super) fn send_keyed_with_head(
-        &self,
-        frame: &[u8],
-        to: Option<&libc::sockaddr_ll>,
-        offload: Offload,
-        key: TxKey,
-        stamps: Timestamping,
-    ) -> io::Result<usize> {
-        self.parts.stamping.check(stamps)?;
-        let (tx, head) = (self.tx(), offload.to_bytes());
-        let sent = self.transmit(|| {
-            let send = |control: &[u8]| sys::send_with_head(tx, &head, frame, to, control);
-            let refusal = |error: &io::Error| match error.raw_os_error() {
-                // The frame is checked against the offload when it has its number already, the offload before.
-                Some(libc::EINVAL) if offload != Offload::NONE => Refusal::PerhapsUnstamped,
-                _ => self.refusal(error, frame.len()),
-            };
-            self.parts.stamping.send(tx, (key, stamps), send, refusal)
-        })?;
-        Ok(sent.saturating_sub(HEADER_LEN))
+        self.send_frame(&TxFrame::new(frame).offload(*offload).key(key))
     }
 
     /// [`recv`](Self::recv) of a frame behind its offload.

@@ -13,7 +13,7 @@ use crate::wait::{Target, Waiting};
 
 /// Room for the control messages of a received frame: stamps and metadata take 104 bytes; the rest is for what others switch
 /// on, on a descriptor that they share.
-pub(super) const CONTROL_LEN: usize = 192;
+pub(crate) const CONTROL_LEN: usize = 192;
 
 /// Receiving.
 impl PacketSocket {
@@ -103,7 +103,7 @@ impl PacketSocket {
 
     /// Nothing was received: waits, or says why not.
     #[cold]
-    fn receive_failed<'a>(&'a self, error: io::Error, waiting: &mut Option<Waiting<'a>>) -> io::Result<()> {
+    pub(super) fn receive_failed<'a>(&'a self, error: io::Error, waiting: &mut Option<Waiting<'a>>) -> io::Result<()> {
         match error.raw_os_error() {
             Some(libc::EAGAIN) => {}
             Some(libc::ENETDOWN) => return Err(self.link().down(error, false)),

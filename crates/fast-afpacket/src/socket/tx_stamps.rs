@@ -12,6 +12,10 @@ use crate::timestamp::Timestamping;
 use crate::tx_report::TxReport;
 use crate::wait::{Target, Wait, Waiting};
 
+/// Room for the control messages of a stamp: 96 bytes; the rest is for what others switch on, on a descriptor that they
+/// share.
+const CONTROL_LEN: usize = 192;
+
 /// What an unread stamp without its frame takes of the receive buffer: 832 bytes on x86-64, with some to spare.
 const TX_STAMP_MEMORY: u32 = 1024;
 
@@ -57,20 +61,32 @@ impl PacketSocket {
         wait: &'a Wait,
         limit: Option<Instant>,
     ) -> io::Result<Option<TxReport>> {
+        let mut unused = abi::link_address(0, 0);
+        let mut control = ControlBuffer::<CONTROL_LEN>::new();
+        self.wait_for_stamps(wait, limit, || {
+            let received = sys::receive(self.tx(), buf, &mut unused, &mut control, libc::MSG_ERRQUEUE)?;
+            self.report(&received, control.written(received.control_len))
+        })
+    }
+
+    /// Calls `read` until it finds what it looks for, or until there is nothing to find at `limit`, if there is one. `read`
+    /// takes something from the error queue or says `EAGAIN`.
+    #[inline]
+    pub(super) fn wait_for_stamps<'a, T>(
+        &'a self,
+        wait: &'a Wait,
+        limit: Option<Instant>,
+        mut read: impl FnMut() -> io::Result<Option<T>>,
+    ) -> io::Result<Option<T>> {
         if !self.parts.stamping.gives_tx_stamps() {
             return Err(stamping::not_asked_for());
         }
-        let mut unused = abi::link_address(0, 0);
-        let mut control = ControlBuffer::<256>::new();
         let mut waiting = None;
         loop {
             self.waits.check_open()?;
-            match sys::receive(self.tx(), buf, &mut unused, &mut control, libc::MSG_ERRQUEUE) {
-                Ok(received) => {
-                    if let Some(report) = self.report(&received, &control)? {
-                        return Ok(Some(report));
-                    }
-                }
+            match read() {
+                Ok(None) => {}
+                Ok(found) => return Ok(found),
                 Err(error) => {
                     let is_over = limit.is_some_and(|limit| Instant::now() >= limit);
                     if is_over && error.raw_os_error() == Some(libc::EAGAIN) {
@@ -108,12 +124,13 @@ impl PacketSocket {
         Ok(allocated.saturating_add(TX_STAMP_MEMORY) >= limit)
     }
 
+    /// What was read from the error queue, if it is a stamp of a frame that is known.
     #[inline]
-    fn report(&self, received: &sys::Received, control: &ControlBuffer<256>) -> io::Result<Option<TxReport>> {
+    pub(super) fn report(&self, received: &sys::Received, control: &[u8]) -> io::Result<Option<TxReport>> {
         if received.flags & libc::MSG_CTRUNC != 0 {
             return Err(stamping::control_was_cut());
         }
-        let stamp = match Stamp::parse(control.written(received.control_len))? {
+        let stamp = match Stamp::parse(control)? {
             ErrorReport::Stamp(stamp) => stamp,
             ErrorReport::LaunchMissed => {
                 self.counters.launches_missed.add(1);

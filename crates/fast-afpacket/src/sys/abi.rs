@@ -62,6 +62,9 @@ pub(crate) const SCM_TSTAMP_COMPLETION: u32 = 3;
 pub(crate) const SOCKADDR_LL_LEN: libc::socklen_t = 20;
 const _: () = assert!(size_of::<libc::sockaddr_ll>() == 20);
 
+/// The length of `struct virtio_net_hdr`, which stands before each frame with `PACKET_VNET_HDR`.
+pub(crate) const VNET_HEADER_LEN: usize = 10;
+
 /// The alignment of control messages, `CMSG_ALIGN` of the kernel: that of a long.
 pub(crate) const CMSG_ALIGN: usize = size_of::<usize>();
 /// The length of `struct cmsghdr` as the kernel knows it: a size and two ints.

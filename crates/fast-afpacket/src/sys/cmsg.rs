@@ -2,6 +2,9 @@
 //!
 //! The walker works on any bytes and reads nothing by pointer, so tests and fuzzers can feed it anything.
 
+use std::mem::MaybeUninit;
+use std::slice;
+
 use super::abi::{CMSG_ALIGN, CMSG_HEADER_LEN};
 
 /// Room for control messages, aligned as the kernel and C programs expect it.
@@ -108,56 +111,51 @@ pub(crate) const fn space(len: usize) -> usize {
 }
 
 /// Writes messages, one behind the other.
+#[repr(C, align(8))]
 pub(crate) struct Encoder<const N: usize> {
-    buffer: ControlBuffer<N>,
+    /// Its first `len` bytes are written.
+    buffer: [MaybeUninit<u8>; N],
     len: usize,
 }
 
 impl<const N: usize> Encoder<N> {
+    #[inline]
     pub(crate) const fn new() -> Self {
-        Self { buffer: ControlBuffer::new(), len: 0 }
-    }
-
-    /// Begins with messages that another encoder made.
-    pub(crate) fn behind(messages: &[u8]) -> Self {
-        let mut encoder = Self::new();
-        if let Some(room) = encoder.buffer.0.get_mut(..messages.len()) {
-            room.copy_from_slice(messages);
-            encoder.len = messages.len();
-        }
-        debug_assert!(encoder.len == messages.len(), "the control buffer is too small");
-        encoder
+        Self { buffer: [const { MaybeUninit::uninit() }; N], len: 0 }
     }
 
     /// Appends a message with a 32-bit value.
     #[inline]
-    pub(crate) fn push(self, level: libc::c_int, kind: libc::c_int, value: u32) -> Self {
-        self.push_bytes(level, kind, value.to_ne_bytes())
+    pub(crate) fn push(&mut self, level: libc::c_int, kind: libc::c_int, value: u32) {
+        self.push_bytes(level, kind, value.to_ne_bytes());
     }
 
     /// Appends a message with a 64-bit value.
-    pub(crate) fn push_long(self, level: libc::c_int, kind: libc::c_int, value: u64) -> Self {
-        self.push_bytes(level, kind, value.to_ne_bytes())
+    #[inline]
+    pub(crate) fn push_long(&mut self, level: libc::c_int, kind: libc::c_int, value: u64) {
+        self.push_bytes(level, kind, value.to_ne_bytes());
     }
 
     /// Whether all messages fit is decided by `N`, which the caller computes with [`space`]; one that does not fit is left
     /// out whole, never cut.
     #[inline]
-    fn push_bytes<const W: usize>(mut self, level: libc::c_int, kind: libc::c_int, value: [u8; W]) -> Self {
-        let room = self.buffer.0.get_mut(self.len..self.len + space(W));
+    fn push_bytes<const W: usize>(&mut self, level: libc::c_int, kind: libc::c_int, value: [u8; W]) {
+        let room = self.buffer.get_mut(self.len..self.len + space(W));
         debug_assert!(room.is_some(), "the control buffer is too small");
-        if let Some((header, data)) = room.and_then(<[u8]>::split_first_chunk_mut)
-            && let Some(data) = data.first_chunk_mut()
+        if let Some((header, data)) = room.and_then(<[_]>::split_first_chunk_mut)
+            && let Some((data, padding)) = data.split_first_chunk_mut()
         {
-            *header = header_of(W, level, kind);
-            *data = value;
+            *header = header_of(W, level, kind).map(MaybeUninit::new);
+            *data = value.map(MaybeUninit::new);
+            padding.fill(MaybeUninit::new(0));
             self.len += space(W);
         }
-        self
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.buffer.written(self.len)
+    #[inline]
+    pub(crate) const fn as_bytes(&self) -> &[u8] {
+        // SAFETY: `len` counts the bytes of the buffer that `push_bytes` has written, from the first on without a gap.
+        unsafe { slice::from_raw_parts(self.buffer.as_ptr().cast(), self.len) }
     }
 }
 
@@ -182,9 +180,22 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn one_message() -> Encoder<{ space(4) }> {
+        let mut control = Encoder::new();
+        control.push(1, 37, 5);
+        control
+    }
+
+    fn two_messages() -> Encoder<{ 2 * space(4) }> {
+        let mut control = Encoder::new();
+        control.push(1, 37, 0xdead_beef);
+        control.push(263, 81, 7);
+        control
+    }
+
     #[test]
     fn encoded_messages_are_read_back() {
-        let control = Encoder::<{ 2 * space(4) }>::new().push(1, 37, 0xdead_beef).push(263, 81, 7);
+        let control = two_messages();
         let messages: Vec<_> = Messages::new(control.as_bytes()).map(Result::unwrap).collect();
         assert_eq!(
             messages,
@@ -197,18 +208,18 @@ mod tests {
 
     #[test]
     fn layout_is_that_of_the_c_library() {
-        let control = Encoder::<{ space(4) }>::new().push(1, 37, 5);
+        let control = one_message();
         assert_eq!(control.as_bytes().len(), space(4));
         assert_eq!(
             usize::from_ne_bytes(control.as_bytes()[..size_of::<usize>()].try_into().unwrap()),
             CMSG_HEADER_LEN + 4
         );
-        assert_eq!(control.buffer.0.as_ptr().addr() % align_of::<libc::cmsghdr>(), 0);
+        assert_eq!(control.as_bytes().as_ptr().addr() % align_of::<libc::cmsghdr>(), 0);
     }
 
     #[test]
     fn an_expected_message_is_found_and_no_other() {
-        let control = Encoder::<{ 2 * space(4) }>::new().push(1, 37, 0xdead_beef).push(263, 81, 7);
+        let control = two_messages();
         let bytes = control.as_bytes();
         let (data, rest) = expect::<4>(bytes, 1, 37).unwrap();
         assert_eq!(u32::from_ne_bytes(*data), 0xdead_beef);
@@ -221,7 +232,7 @@ mod tests {
 
     #[test]
     fn lengths_outside_the_buffer_are_malformed() {
-        let good = Encoder::<{ space(4) }>::new().push(1, 37, 5);
+        let good = one_message();
         for len in [0, 1, CMSG_HEADER_LEN - 1, space(4) + 1, usize::MAX, usize::MAX - 7] {
             let mut bytes = good.as_bytes().to_vec();
             bytes[..size_of::<usize>()].copy_from_slice(&len.to_ne_bytes());

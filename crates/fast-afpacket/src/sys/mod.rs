@@ -5,6 +5,7 @@
 #![expect(unsafe_code, reason = "the one place for it; every block says why it is sound")]
 
 pub(crate) mod abi;
+pub(crate) mod batch;
 pub(crate) mod cmsg;
 pub(crate) mod fanout;
 pub(crate) mod hwtstamp;
@@ -23,7 +24,7 @@ use std::thread;
 use std::time::Duration;
 
 use abi::SOCKADDR_LL_LEN;
-use cmsg::ControlBuffer;
+use cmsg::{ControlBuffer, Encoder};
 
 /// Longer than a processor takes from asking the filter to queueing the frame, where there is no way to know.
 const RECEIVE_PATH: Duration = Duration::from_millis(20);
@@ -212,45 +213,58 @@ pub(crate) fn send(fd: BorrowedFd<'_>, data: &[u8], address: Option<&libc::socka
     })
 }
 
-/// One `sendmsg(2)` with `MSG_DONTWAIT` and control messages.
-#[inline]
-pub(crate) fn send_with_control(
-    fd: BorrowedFd<'_>,
-    data: &[u8],
-    address: Option<&libc::sockaddr_ll>,
-    control: &[u8],
-) -> io::Result<usize> {
-    let vector = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
-    send_from(fd, &mut [vector], address, control)
+/// What one `sendmsg(2)` passes: data, what stands before it, where it goes, control messages.
+pub(crate) struct Message<'a, const N: usize> {
+    pub(crate) head: Option<[u8; abi::VNET_HEADER_LEN]>,
+    pub(crate) data: &'a [u8],
+    /// Without an address the message goes where the socket is bound.
+    pub(crate) to: Option<libc::sockaddr_ll>,
+    pub(crate) control: Encoder<N>,
 }
 
-/// [`send_with_control`], with what stands before the frame in a buffer of its own.
-pub(crate) fn send_with_head(
-    fd: BorrowedFd<'_>,
-    head: &[u8],
-    data: &[u8],
-    address: Option<&libc::sockaddr_ll>,
-    control: &[u8],
-) -> io::Result<usize> {
-    let head = libc::iovec { iov_base: head.as_ptr().cast_mut().cast(), iov_len: head.len() };
-    let data = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
-    send_from(fd, &mut [head, data], address, control)
+impl<'a, const N: usize> Message<'a, N> {
+    #[inline]
+    pub(crate) const fn new(data: &'a [u8]) -> Self {
+        Self { head: None, data, to: None, control: Encoder::new() }
+    }
+
+    /// How many bytes stand before the data.
+    #[inline]
+    pub(crate) fn head_len(&self) -> usize {
+        self.head.map_or(0, |head| head.len())
+    }
+
+    /// The two parts of the message, of which the first may be empty.
+    #[inline]
+    fn vectors(&self) -> [libc::iovec; 2] {
+        let of = |bytes: &[u8]| libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+        [of(self.head.as_ref().map_or(&[], |head| head)), of(self.data)]
+    }
+
+    /// A header that points to this message and to these vectors of it, for as long as both stay where they are.
+    #[inline]
+    fn header(&self, vectors: &mut [libc::iovec; 2]) -> libc::msghdr {
+        let mut header = message_header(vectors);
+        if self.head.is_none() {
+            let [_, data] = vectors;
+            header.msg_iov = data;
+            header.msg_iovlen = 1;
+        }
+        let (address, address_len) = address_parts(self.to.as_ref());
+        header.msg_name = address.cast_mut().cast();
+        header.msg_namelen = address_len;
+        let control = self.control.as_bytes();
+        header.msg_control = control.as_ptr().cast_mut().cast();
+        header.msg_controllen = control.len() as _;
+        header
+    }
 }
 
-/// The vectors are of memory that the caller has borrowed for this call.
+/// One `sendmsg(2)` with `MSG_DONTWAIT`.
 #[inline]
-fn send_from(
-    fd: BorrowedFd<'_>,
-    vectors: &mut [libc::iovec],
-    address: Option<&libc::sockaddr_ll>,
-    control: &[u8],
-) -> io::Result<usize> {
-    let (address, address_len) = address_parts(address);
-    let mut header = message_header(vectors);
-    header.msg_name = address.cast_mut().cast();
-    header.msg_namelen = address_len;
-    header.msg_control = control.as_ptr().cast_mut().cast();
-    header.msg_controllen = control.len() as _;
+pub(crate) fn send_message<const N: usize>(fd: BorrowedFd<'_>, message: &Message<'_, N>) -> io::Result<usize> {
+    let mut vectors = message.vectors();
+    let header = message.header(&mut vectors);
     retry(|| {
         // SAFETY: the header points to live memory with its true lengths; sendmsg reads it and writes nothing, so the
         // pointers made from shared references are not written through.

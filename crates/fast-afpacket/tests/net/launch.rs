@@ -43,7 +43,7 @@ fn what_does_not_go_together_is_refused() {
     let monotonic = bind(options().launch_clock(LaunchClock::Monotonic), &cable.a);
     assert_eq!(monotonic.send_at(&frame(1), at).unwrap_err().kind(), ErrorKind::InvalidInput);
     let offload = bind(options().launch_clock(LaunchClock::Tai).offload(true), &cable.a);
-    assert_eq!(offload.send_at(&frame(1), at).unwrap_err().kind(), ErrorKind::InvalidInput);
+    offload.send_at(&frame(1), at).unwrap();
     let without_stamps = bind(options().timestamping(Timestamping::RX).launch_clock(LaunchClock::Tai), &cable.a);
     let error = without_stamps.send_at_keyed(&frame(1), at, TxKey::new(1)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);

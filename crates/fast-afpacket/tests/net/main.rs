@@ -12,6 +12,7 @@
 )]
 
 mod alloc;
+mod batches;
 mod fanout;
 mod fanout_groups;
 mod filters;
@@ -52,6 +53,7 @@ fn main() {
         ("outcomes", outcomes::TESTS),
         ("offload", offload::TESTS),
         ("launch", launch::TESTS),
+        ("batches", batches::TESTS),
         ("waits", waits::TESTS),
         ("link", link::TESTS),
         ("metadata", metadata::TESTS),

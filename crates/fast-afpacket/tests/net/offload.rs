@@ -22,7 +22,7 @@ crate::tests! {
 const PORT: u16 = 9000;
 
 /// UDP from 10.0.0.1 to 10.0.0.2 with so many bytes of payload, each telling its place; the checksum is left open.
-fn datagram(payload: usize) -> Vec<u8> {
+pub(crate) fn datagram(payload: usize) -> Vec<u8> {
     let mut frame = [&MAC_B[..], &MAC_A, &[0x08, 0x00, 0x45, 0]].concat();
     frame.extend(u16::try_from(28 + payload).unwrap().to_be_bytes());
     frame.extend([0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);

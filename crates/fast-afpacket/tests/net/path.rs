@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use fast_afpacket::{Interface, MacAddr, PacketAddr, PacketSocket, TxKey};
+use fast_afpacket::{Interface, MacAddr, PacketAddr, PacketSocket, RecvBatch, TxFrame, TxKey, TxReportBatch};
 
 use crate::alloc;
 use crate::lab::{self, Cable, PROTOCOL, bind, frame, millis, options, within};
@@ -58,11 +58,12 @@ fn one_system_call_for_each_frame() {
     std::fs::remove_dir_all(&directory).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let marks: Vec<_> = trace.lines().map(|line| line.split('(').next().unwrap()).collect();
-    // Between two calls that nothing else makes: a hundred frames, then as many stamps.
+    // Between two calls that nothing else makes: a hundred frames, then as many stamps, then both in batches.
     let parts: Vec<_> = marks.split(|call| *call == "getppid").collect();
-    assert_eq!(parts.len(), 4, "{trace}");
+    assert_eq!(parts.len(), 5, "{trace}");
     assert_eq!(parts[1], ["recvmsg"; 100]);
     assert_eq!(parts[2], [["sendmsg"; 1], ["recvmsg"; 1], ["recvmsg"; 1]].concat().repeat(100));
+    assert_eq!(parts[3], ["sendmmsg", "recvmmsg", "recvmmsg"].repeat(10));
 }
 
 /// Plays the part of another process, if the environment says so.
@@ -87,6 +88,7 @@ fn receive_marked() {
             sender.send(&frame(number)).unwrap();
         }
         let (mut buf, outgoing) = ([0; 2048], frame(1));
+        let (mut batch, mut stamps) = (RecvBatch::new(50, 64), TxReportBatch::new(100));
         nix::unistd::getppid();
         for _ in 0..100 {
             receiver.recv(&mut buf).unwrap();
@@ -96,6 +98,12 @@ fn receive_marked() {
             sender.send_keyed(&outgoing, TxKey::new(number)).unwrap();
             sender.recv_tx(&mut []).unwrap();
             sender.recv_tx(&mut []).unwrap();
+        }
+        nix::unistd::getppid();
+        for _ in 0..10 {
+            sender.send_batch(&[TxFrame::new(&outgoing).key(TxKey::new(1)); 50]).unwrap();
+            assert_eq!(receiver.recv_batch(&mut batch).unwrap(), 50);
+            assert_eq!(sender.recv_tx_batch(&mut stamps).unwrap(), 100);
         }
         nix::unistd::getppid();
     });
