@@ -154,7 +154,7 @@ pub(super) struct Placed<'b> {
 
 impl<'b> Placed<'b> {
     /// The frame of a version 3 ring with this header at the start of `slot`, which ends where the next one begins.
-    /// `None` if its data do not lie between its header and the end.
+    /// `None` if its data do not lie between its header and the end, or are longer than the frame.
     #[inline]
     pub(super) fn in_block(header: &'b [u8; V3_HEADER], slot: &'b [u8]) -> Option<Self> {
         let said = Said {
@@ -199,7 +199,8 @@ impl<'b> Placed<'b> {
         let start = usize::from(mac);
         // On a 32-bit machine this may overflow.
         let end = start.checked_add(usize::try_from(len).ok()?)?;
-        let data = slot.get(start..end).filter(|_| start >= header_len)?;
+        // What the filter or the memory cut is shorter than the frame, never longer.
+        let data = slot.get(start..end).filter(|_| start >= header_len && len <= said.wire_len)?;
         Some(Self { frame: Frame { data, address, said }, end })
     }
 }
@@ -276,13 +277,16 @@ mod tests {
     }
 
     #[test]
-    fn data_outside_the_slot_are_refused() {
+    fn lengths_that_cannot_be_true_are_refused() {
         let good = Made::new(&[1; 100]);
         for (mac, len) in [(67, 100), (0, 100), (u16::MAX, 100), (82, 101), (82, u32::MAX), (182, 1), (183, 0)] {
             let bytes = placed(&Made { mac, len, ..good });
             let bytes = &bytes[..182];
             assert!(v3_frame(bytes).is_none(), "mac {mac} len {len}");
         }
+        let longer_than_the_frame = Made { wire_len: 99, ..good };
+        assert!(v3_frame(&placed(&longer_than_the_frame)).is_none());
+        assert!(Placed::in_slot(&v2_slot(&longer_than_the_frame, 256)).is_none());
         let bytes = placed(&Made { mac: 182, len: 0, ..good });
         assert!(v3_frame(&bytes[..182]).unwrap().frame.data().is_empty());
         assert!(v3_frame(&bytes[..67]).is_none());
