@@ -116,10 +116,13 @@ pub(crate) const fn link_address(protocol: u16, index: libc::c_int) -> libc::soc
 }
 const _: () = assert!(libc::AF_PACKET == 17);
 
-/// A `sockaddr_ll` that the kernel wrote into a ring.
+/// A `sockaddr_ll` that the kernel wrote into a ring. It writes the bytes that the address has (six, as a rule); in the
+/// rest of the field is what stood there before, of another frame.
 #[inline]
 pub(crate) const fn link_address_in(bytes: &[u8; 20]) -> libc::sockaddr_ll {
     let [f0, f1, p0, p1, i0, i1, i2, i3, h0, h1, kind, len, a0, a1, a2, a3, a4, a5, a6, a7] = *bytes;
+    let written = if len < 8 { (1 << (8 * len)) - 1 } else { u64::MAX };
+    let address = u64::from_le_bytes([a0, a1, a2, a3, a4, a5, a6, a7]) & written;
     libc::sockaddr_ll {
         sll_family: u16::from_ne_bytes([f0, f1]),
         sll_protocol: u16::from_ne_bytes([p0, p1]),
@@ -127,6 +130,6 @@ pub(crate) const fn link_address_in(bytes: &[u8; 20]) -> libc::sockaddr_ll {
         sll_hatype: u16::from_ne_bytes([h0, h1]),
         sll_pkttype: kind,
         sll_halen: len,
-        sll_addr: [a0, a1, a2, a3, a4, a5, a6, a7],
+        sll_addr: address.to_le_bytes(),
     }
 }

@@ -1,5 +1,6 @@
 //! Receive rings: the same frames as `recv` gives, none unaccounted for, nothing left behind.
 
+use std::collections::HashSet;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,7 @@ crate::tests! {
     what_was_granted;
     blocks_come_in_order_and_go_around;
     slots_go_around_past_slack;
+    nothing_is_left_of_what_a_ring_held_before;
     frames_as_large_as_a_block;
     large_segments;
     rings_share_frames_in_a_group;
@@ -264,6 +266,32 @@ fn slots_go_around_past_slack() {
     assert!(held.meta().is_truncated());
     drop(held);
     assert_eq!(ring.stats().unwrap().truncated, 1);
+}
+
+/// The kernel writes the six bytes of an address into a field of eight, over whatever stood there.
+fn nothing_is_left_of_what_a_ring_held_before() {
+    let cable = Cable::new();
+    let sender = bind(options(), &cable.a);
+    let shape = || RingShape::throughput().block_size(4096).blocks(2).block_timeout(millis(1));
+    let frames = RingShape::latency().block_size(4096).blocks(1);
+    let rings = [
+        Ring::Blocks(options().rx_ring(&cable.b, shape()).unwrap()),
+        Ring::Frames(options().rx_ring(&cable.b, frames).unwrap()),
+    ];
+    for mut ring in rings {
+        ring.set_read_deadline(within(Duration::from_secs(20)));
+        let mut addresses = HashSet::new();
+        for round in 0..20 {
+            let mut long = frame_of(1000 + round, 0);
+            long[14..].fill(0xff);
+            let count = if ring.is_of_blocks() { 3 } else { 1 };
+            for sent in [long, frame(1)] {
+                (0..count).for_each(|_| assert!(sender.send(&sent).is_ok()));
+                addresses.extend(ring.take(count).into_iter().map(|copied| copied.meta.from));
+            }
+        }
+        assert_eq!(addresses.len(), 1, "{addresses:?}");
+    }
 }
 
 fn frames_as_large_as_a_block() {
