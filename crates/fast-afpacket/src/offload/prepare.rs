@@ -98,6 +98,7 @@ impl Transport {
 
     fn in_ipv4(frame: &[u8], at: usize) -> Result<Self, OffloadError> {
         const MORE_FRAGMENTS_OR_OFFSET: u16 = 0x3fff;
+        check_version(frame, at, 4)?;
         let header_len = usize::from(byte_at(frame, at)? & 0x0f) * 4;
         check("IPv4 total length", u16_at(frame, at + 2)?, frame.len() - at)?;
         if header_len < 20 || u16_at(frame, at + 6)? & MORE_FRAGMENTS_OR_OFFSET != 0 {
@@ -107,6 +108,7 @@ impl Transport {
     }
 
     fn in_ipv6(frame: &[u8], at: usize) -> Result<Self, OffloadError> {
+        check_version(frame, at, 6)?;
         let behind = frame.len().checked_sub(at + IPV6_LEN).ok_or(OffloadError::Unsupported)?;
         check("IPv6 payload length", u16_at(frame, at + 4)?, behind)?;
         Self::new(frame, at + IPV6_LEN, byte_at(frame, at + 6)?, at + 8..at + 40, true)
@@ -184,6 +186,14 @@ fn u16_at(frame: &[u8], at: usize) -> Result<u16, OffloadError> {
     Ok(u16::from_be_bytes(*bytes))
 }
 
+/// The EtherType and the first half byte of IP say the same; a card may go by either.
+fn check_version(frame: &[u8], at: usize, version: u8) -> Result<(), OffloadError> {
+    match byte_at(frame, at)? >> 4 == version {
+        true => Ok(()),
+        false => Err(OffloadError::Unsupported),
+    }
+}
+
 fn check(field: &'static str, found: u16, expected: usize) -> Result<(), OffloadError> {
     match usize::from(found) == expected {
         true => Ok(()),
@@ -253,6 +263,7 @@ mod tests {
         assert_eq!(with(|frame| frame[20] |= 0x20), OffloadError::Unsupported, "a fragment");
         assert_eq!(with(|frame| frame[23] = 1), OffloadError::Unsupported, "ICMP");
         assert_eq!(with(|frame| frame[13] = 6), OffloadError::Unsupported, "ARP");
+        assert_eq!(with(|frame| frame[14] = 0x65), OffloadError::Unsupported, "version 6 under the EtherType of IPv4");
         assert_eq!(with(|frame| frame.truncate(13)), OffloadError::Unsupported);
         assert_eq!(Offload::segments(&mut udp_over_ipv4(1), 0), Err(OffloadError::EmptySegment));
         assert_eq!(wrong("UDP length", 1, 2).to_string(), "the UDP length is 1, and has to be 2 for this frame");
