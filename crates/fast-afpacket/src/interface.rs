@@ -52,6 +52,12 @@ impl Interface {
         find().during(Step::Interface, &format!("interface {name:?}"))
     }
 
+    /// The interface of a socket that has none.
+    #[cfg(fuzzing)]
+    pub(crate) fn nowhere() -> Self {
+        Self { index: 0, name: CString::default() }
+    }
+
     /// The interface with this index.
     ///
     /// # Errors

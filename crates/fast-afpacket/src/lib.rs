@@ -89,6 +89,9 @@ mod error;
 mod fanout;
 mod fanout_refusal;
 mod filter;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod granted;
 mod hwtstamp;
 mod interface;

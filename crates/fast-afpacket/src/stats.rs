@@ -102,6 +102,12 @@ struct Totals {
 }
 
 impl Counters {
+    /// Truncated, unstamped, malformed: what needs no kernel.
+    #[cfg(fuzzing)]
+    pub(crate) fn found(&self) -> [u64; 3] {
+        [&self.truncated, &self.unstamped, &self.malformed].map(Counter::get)
+    }
+
     pub(crate) fn read(&self, socket: BorrowedFd<'_>) -> io::Result<Stats> {
         self.update(socket, |_, now| now)
     }

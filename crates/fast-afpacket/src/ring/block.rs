@@ -71,6 +71,11 @@ impl<'r> Block<'r> {
         self.header.status & libc::TP_STATUS_BLK_TMO != 0
     }
 
+    #[cfg(fuzzing)]
+    pub(super) fn memory(&self) -> &[u8] {
+        self.lent.bytes()
+    }
+
     /// Its frames, in the order in which they were received.
     #[inline]
     pub fn iter(&self) -> Frames<'_> {
@@ -149,6 +154,12 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// Truncated, unstamped, malformed.
+    #[cfg(fuzzing)]
+    pub(super) fn counts(&self) -> [u32; 3] {
+        [&self.truncated, &self.unstamped, &self.malformed].map(|count| count.load(Ordering::Relaxed))
+    }
+
     fn add_to(&self, counters: &Counters, asked: Timestamping) {
         // Relaxed: counts that order nothing; whoever walked the block did so before it was dropped.
         let pairs = [(&self.truncated, &counters.truncated), (&self.malformed, &counters.malformed)];

@@ -3,6 +3,8 @@
 mod block;
 mod control;
 mod frame;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod made;
 mod open;

@@ -28,6 +28,11 @@ impl<'r> HeldFrame<'r> {
         Self(lent)
     }
 
+    #[cfg(fuzzing)]
+    pub(super) fn memory(&self) -> &[u8] {
+        self.0.bytes()
+    }
+
     /// The frame in it.
     #[inline]
     pub fn frame(&self) -> Frame<'_> {

@@ -200,24 +200,31 @@ pub(crate) fn page_size() -> usize {
     usize::try_from(size).unwrap_or(4096)
 }
 
-/// A ring without a kernel, for tests: anonymous memory, and a hand that plays the kernel's part.
-#[cfg(test)]
+/// A ring without a kernel, for tests and fuzzers: anonymous memory, and a hand that plays the kernel's part.
+#[cfg(any(test, fuzzing))]
 impl SharedRing {
     pub(crate) fn anonymous(layout: Layout) -> io::Result<Self> {
         Self::map_with(-1, layout, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS)
     }
 
-    /// Writes into the ring as the kernel does: bytes first, the status last.
-    pub(crate) fn write(&mut self, at: usize, bytes: &[u8]) {
-        assert!(at + bytes.len() + size_of::<u32>() <= self.len && at.is_multiple_of(4));
+    /// The first byte.
+    #[cfg(fuzzing)]
+    pub(crate) const fn base(&self) -> *const u8 {
+        self.base.as_ptr()
+    }
+
+    /// Writes a unit as the kernel does: bytes first, the status last.
+    pub(crate) fn hand_over(&mut self, at: usize, bytes: &[u8], status: u32) {
+        let Layout { unit_size, status_at, .. } = self.layout;
+        assert!(bytes.len() <= unit_size && at + unit_size <= self.len && at.is_multiple_of(4));
         // SAFETY: the range was just checked; `&mut self` excludes all borrows.
         let to = unsafe { self.base.add(at) };
         // SAFETY: as above; the source is another object.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to.as_ptr(), bytes.len()) };
-        // SAFETY: as above.
-        let word = unsafe { to.add(self.layout.status_at) };
+        // SAFETY: as above; the word lies within the unit.
+        let word = unsafe { to.add(status_at) };
         // SAFETY: as above, and aligned.
-        unsafe { AtomicU32::from_ptr(word.cast().as_ptr()) }.store(libc::TP_STATUS_USER, Ordering::Release);
+        unsafe { AtomicU32::from_ptr(word.cast().as_ptr()) }.store(status, Ordering::Release);
     }
 }
 
@@ -236,7 +243,7 @@ mod tests {
             // Two units to a block; not at multiples of the unit's size throughout.
             for (number, at) in (0..).zip([0, 1536, PAGE, PAGE + 1536]) {
                 assert!(ring.lend().is_none(), "not before the kernel says so");
-                ring.write(at, &[round * 4 + number; 8]);
+                ring.hand_over(at, &[round * 4 + number; 8], libc::TP_STATUS_USER);
                 let lent = ring.lend().unwrap();
                 assert_eq!(lent.bytes().len(), 1536);
                 assert_eq!(lent.bytes()[..8], [round * 4 + number; 8]);
@@ -248,7 +255,7 @@ mod tests {
     fn a_forgotten_unit_comes_again() {
         let layout = Layout { block_size: PAGE, blocks: 1, unit_size: PAGE, status_at: 0 };
         let mut ring = SharedRing::anonymous(layout).unwrap();
-        ring.write(0, &[]);
+        ring.hand_over(0, &[], libc::TP_STATUS_USER);
         std::mem::forget(ring.lend().unwrap());
         assert!(ring.is_ready());
         drop(ring.lend().unwrap());

@@ -1,0 +1,93 @@
+//! What fuzzers reach beside the public API. Compiled with `--cfg fuzzing` only, so no user can come to rest on it; it
+//! changes with what it leads to.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use crate::meta::{self, ChecksumState, VlanTag};
+use crate::offload::HEADER_LEN;
+use crate::stamping;
+use crate::sys::cmsg::ControlBuffer;
+use crate::sys::{self, abi};
+use crate::{ControlError, Offload, PacketSocket, Timestamps, TxStage};
+
+pub use crate::ring::fuzzing::{Counted, PlayedRing, block_memory, frame_in_slot, slot_memory, walk_block};
+
+/// What the control messages of a received frame say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ancillary {
+    /// The stamps.
+    pub timestamps: Timestamps,
+    /// The frame's length in the kernel.
+    pub wire_len: Option<usize>,
+    /// The tag that the kernel took out.
+    pub vlan: Option<VlanTag>,
+    /// What is known of the checksum.
+    pub checksum: ChecksumState,
+}
+
+/// Reads the control messages of a received frame.
+///
+/// # Errors
+///
+/// As [`Timestamps::from_control`].
+pub fn ancillary(control: &[u8]) -> Result<Ancillary, ControlError> {
+    let meta::Ancillary { timestamps, wire_len, vlan, checksum, .. } = meta::Ancillary::parse(control)?;
+    Ok(Ancillary { timestamps, wire_len, vlan, checksum })
+}
+
+/// What a message of the error queue is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorReport {
+    /// A stamp.
+    Stamp {
+        /// The caller's key or the kernel's count.
+        number: u32,
+        /// Where it was taken.
+        stage: TxStage,
+        /// The stamp.
+        timestamps: Timestamps,
+    },
+    /// A frame was not sent, for its launch time.
+    LaunchMissed,
+    /// Something else.
+    Other,
+}
+
+/// Reads the control messages of the error queue.
+///
+/// # Errors
+///
+/// As [`Timestamps::from_control`].
+pub fn error_report(control: &[u8]) -> Result<ErrorReport, ControlError> {
+    Ok(match stamping::Stamp::parse(control)? {
+        stamping::ErrorReport::Stamp(stamping::Stamp { number, stage, timestamps }) => {
+            ErrorReport::Stamp { number, stage, timestamps }
+        }
+        stamping::ErrorReport::LaunchMissed => ErrorReport::LaunchMissed,
+        stamping::ErrorReport::Other => ErrorReport::Other,
+    })
+}
+
+/// The offload header with these bytes.
+pub const fn offload_from_bytes(bytes: [u8; HEADER_LEN]) -> Offload {
+    Offload::from_bytes(bytes)
+}
+
+/// The bytes of an offload header.
+pub const fn offload_to_bytes(offload: Offload) -> [u8; HEADER_LEN] {
+    offload.to_bytes()
+}
+
+/// Receives one frame, or reads one message of the error queue, and gives the control messages as the kernel wrote them.
+///
+/// # Errors
+///
+/// What the kernel says; `EAGAIN` if there is nothing.
+pub fn next_control(socket: &PacketSocket, of_error_queue: bool) -> io::Result<Vec<u8>> {
+    let mut control = ControlBuffer::<256>::new();
+    let mut address = abi::link_address(0, 0);
+    let flags = if of_error_queue { libc::MSG_ERRQUEUE } else { 0 };
+    let received = sys::receive(socket.as_fd(), &mut [0; 2048], &mut address, &mut control, flags)?;
+    Ok(control.written(received.control_len).to_vec())
+}
