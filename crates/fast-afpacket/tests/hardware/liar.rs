@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use fast_afpacket::{ConfigureNic, NicGrant, Timestamping, TxKey};
 
-use crate::card::{EVENTS, OFF, bind, interface, now_set, options, reports, set_by_hand, sync};
+use crate::card::{EVENTS, OFF, bind, interface, now_set, options, reports, set_by_hand, sync, with_events_on};
+use crate::rings::Rings;
 
 crate::tests! {
     promised_stamps_that_never_come_are_absent;
+    a_ring_takes_no_system_time_for_the_cards;
 }
 
 fn promised_stamps_that_never_come_are_absent() {
@@ -27,4 +29,18 @@ fn promised_stamps_that_never_come_are_absent() {
     }
     drop(socket);
     assert_eq!(now_set(), OFF);
+}
+
+/// In a ring that was asked to prefer the card's stamps there is a time all the same.
+fn a_ring_takes_no_system_time_for_the_cards() {
+    let _on = with_events_on();
+    let sender = bind(options());
+    let mut rings = Rings::open(options);
+    for number in 0..5 {
+        sender.send(&sync(number)).unwrap();
+    }
+    for in_ring in rings.take(5) {
+        assert!(in_ring.iter().all(|seen| seen.hardware.is_none() && seen.software.is_some()), "{in_ring:?}");
+        assert!(in_ring.iter().map(|seen| seen.number).eq(0..5));
+    }
 }

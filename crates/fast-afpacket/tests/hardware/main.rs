@@ -15,6 +15,7 @@ mod launch;
 mod liar;
 mod loans;
 mod outcomes;
+mod rings;
 mod stamps;
 
 use std::env;
@@ -34,7 +35,7 @@ fn main() {
     let tests = match env::var("FAST_AFPACKET_CARD").as_deref() {
         _ if interface.is_none() => Vec::new(),
         Ok("e1000e") => vec![liar::TESTS],
-        _ => vec![stamps::TESTS, outcomes::TESTS, loans::TESTS, clocks::TESTS, launch::TESTS],
+        _ => vec![stamps::TESTS, outcomes::TESTS, loans::TESTS, clocks::TESTS, launch::TESTS, rings::TESTS],
     };
     let trials = tests.into_iter().flatten().map(|&(name, run)| {
         Trial::test(name, move || {
