@@ -54,8 +54,8 @@ pub enum Step {
     /// `SO_ATTACH_FILTER`, `SO_ATTACH_BPF`, `SO_DETACH_FILTER`. `EPERM`: the filter is locked. `ENOMEM`: the program is
     /// larger than `net.core.optmem_max` allows.
     Filter,
-    /// Making a receive ring and mapping it: `PACKET_VERSION`, `PACKET_RX_RING`, `mmap(2)`. `ENOMEM`: the machine has no
-    /// room for it.
+    /// Making a ring and mapping it: `PACKET_VERSION`, `PACKET_RX_RING`, `PACKET_TX_RING`, `mmap(2)`. `ENOMEM`: the machine has
+    /// no room for it.
     Ring,
     /// `bind(2)`. `ENODEV`: the interface is gone.
     Bind,

@@ -22,11 +22,11 @@ pub struct Granted {
     #[doc(alias = "SCM_TS_OPT_ID")]
     pub own_keys: bool,
     /// Bytes for received frames and unread TX stamps, in the unit of [`Options::receive_buffer`](crate::Options::receive_buffer).
-    /// 0 with a receive ring, which does not use it.
+    /// 0 with a receive ring, which does not use it; with a transmit ring, the room for unread TX stamps.
     pub receive_buffer: usize,
     /// Bytes for frames that wait to be sent. 0 with a receive ring, which sends none.
     pub send_buffer: usize,
-    /// The memory of a receive ring, which takes the place of the receive buffer.
+    /// The memory of a ring. That of a receive ring takes the place of the receive buffer.
     pub ring: Option<RingMemory>,
 }
 

@@ -67,7 +67,7 @@ impl Interface {
     pub fn by_index(index: u32) -> Result<Self, Error> {
         let find = || ioctl::name_of(sys::ioctl_socket()?.as_fd(), index);
         let name = find().during(Step::Interface, &format!("interface number {index}"))?;
-        Ok(Self { index, name })
+        Ok(Self { index, name: CString::from(&*name) })
     }
 
     /// All interfaces, in the order of their indices.

@@ -55,6 +55,7 @@
 //! | compare hardware stamps with software stamps | [`PhcTracker`] |
 //! | turn UTC into TAI | [`TaiOffset`] |
 //! | receive many frames, or receive them soonest | [`Options::rx_ring`], [`RxRing`], [`RingShape`] |
+//! | make frames where the kernel sends them from | [`Options::tx_ring`], [`TxRing`]; seldom faster than [`PacketSocket::send_batch`] |
 //! | know what was lost | [`Stats`] |
 //!
 //! # What it needs
@@ -89,6 +90,7 @@ mod error;
 mod fanout;
 mod fanout_refusal;
 mod filter;
+mod frame_limit;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -106,6 +108,7 @@ mod phc;
 mod phc_tracker;
 mod ring;
 mod socket;
+mod stamp_reader;
 mod stamping;
 mod stats;
 mod sys;
@@ -114,6 +117,7 @@ mod tx;
 mod tx_frame;
 mod tx_keys;
 mod tx_report;
+mod tx_ring;
 mod wait;
 
 pub use addr::{EtherType, MacAddr, PacketAddr, PacketType, ParseMacAddrError};
@@ -143,6 +147,7 @@ pub use timestamp::{ControlError, HardwareStamp, SystemStamp, Timestamping, Time
 pub use tx::{MissingReason, Rejected, StrayStamps, TxJoiner, TxOutcome, TxPacing, TxResult, TxTracker};
 pub use tx_frame::TxFrame;
 pub use tx_report::{TxKey, TxReport, TxStage};
+pub use tx_ring::{FlushError, RefusedFrame, TxRing, TxRingControl, TxSlot};
 
 /// The examples of the README are compiled with the tests of this crate.
 #[cfg(doctest)]

@@ -5,16 +5,18 @@ use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use crate::interface::{Interface, InterfaceFlags};
-use crate::sys::{self, ioctl};
+use crate::sys::{self, ioctl, sockopt};
 use crate::wait::{Owed, Waiting, Waits};
 
 /// The state of the link under a socket or a ring, and those who wait on it.
 #[derive(Clone, Copy)]
 pub(crate) struct Link<'a> {
-    /// The descriptor that is bound to the interface and receives.
+    /// The descriptor that is bound to the interface; the one that receives, if there are two.
     pub(crate) socket: BorrowedFd<'a>,
     pub(crate) interface: &'a Interface,
     pub(crate) waits: &'a Waits,
+    /// Whether the kernel tells this socket that the link went down: only one that receives. Others have to look.
+    pub(crate) is_told: bool,
 }
 
 impl<'a> Link<'a> {
@@ -25,10 +27,22 @@ impl<'a> Link<'a> {
         limit: Option<Instant>,
         begin: impl FnOnce() -> io::Result<Waiting<'a>>,
     ) -> io::Result<()> {
-        self.look_after();
+        // Who is told nothing would have to look at each call; after a wait is soon enough.
+        if self.is_told || waiting.is_some() {
+            self.look_after();
+        }
         match waiting {
             Some(waiting) => waiting.park(limit),
             None => waiting.insert(begin()?).park(limit),
+        }
+    }
+
+    /// The kernel's report that the link went down, if there is one that nobody has taken. For those whom it does not
+    /// tell: whether the link is down.
+    pub(crate) fn take_report(self) -> io::Result<Option<io::Error>> {
+        match self.is_told {
+            true => sockopt::take_error(self.socket),
+            false => Ok((!self.is_up()).then(|| io::Error::from_raw_os_error(libc::ENETDOWN))),
         }
     }
 
@@ -53,7 +67,7 @@ impl<'a> Link<'a> {
         }
         if self.is_gone() {
             self.waits.set_gone();
-        } else if self.is_up() {
+        } else if self.is_told && self.is_up() {
             self.waits.watch_link(false);
         }
     }

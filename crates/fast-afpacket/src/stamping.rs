@@ -103,8 +103,29 @@ impl Stamping {
         send: impl FnOnce() -> io::Result<usize>,
         refusal: impl FnOnce(&io::Error) -> Refusal,
     ) -> io::Result<usize> {
-        let Keys::Counted(ledger) = &self.keys else {
+        if !matches!(self.keys, Keys::Counted(_)) {
             return send();
+        }
+        self.send_counted(socket, |ledger| {
+            let result = send();
+            match &result {
+                Ok(_) => ledger.sent(key, stamps),
+                Err(error) => ledger.refused(key, stamps, refusal(error)),
+            }
+            result
+        })?
+    }
+
+    /// Sends frames that ask for stamps and that the kernel counts. `send` is called once; it must not block, and enters
+    /// into the ledger what became of each frame, in order.
+    #[inline]
+    pub(crate) fn send_counted<T>(
+        &self,
+        socket: BorrowedFd<'_>,
+        send: impl FnOnce(&mut KeyLedger) -> T,
+    ) -> io::Result<T> {
+        let Keys::Counted(ledger) = &self.keys else {
+            return Err(not_asked_for());
         };
         // The lock is held over the system call: the order of keys must be that of the kernel's numbers.
         let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,12 +135,7 @@ impl Stamping {
             self.request.set(socket)?;
             ledger.restarted();
         }
-        let result = send();
-        match &result {
-            Ok(_) => ledger.sent(key, stamps),
-            Err(error) => ledger.refused(key, stamps, refusal(error)),
-        }
-        result
+        Ok(send(&mut ledger))
     }
 
     /// The key that a stamp with the kernel's `number` belongs to, if that is beyond doubt.

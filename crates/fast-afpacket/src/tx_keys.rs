@@ -53,6 +53,23 @@ impl Refusal {
             _ => Self::PerhapsStamped,
         }
     }
+
+    /// The same of a frame in a ring. There a frame is given its number as soon as it has memory, before its header is
+    /// looked at, af_packet.c from 4.6 to 6.18 (`tpacket_fill_skb`): one that is too short has used one up.
+    ///
+    /// Without an error the call ended early for want of memory.
+    pub(crate) fn in_ring(
+        errno: Option<i32>,
+        taken_out: bool,
+        len: usize,
+        situation: impl FnOnce() -> Situation,
+    ) -> Self {
+        match errno {
+            None | Some(libc::EAGAIN) => Self::Unnumbered,
+            Some(errno) if taken_out && errno != libc::EMSGSIZE => Self::Unstamped,
+            Some(_) => Self::of(errno, len, situation()),
+        }
+    }
 }
 
 /// Which key belongs to which number of the kernel's.
@@ -160,6 +177,21 @@ mod tests {
         assert_eq!(of(libc::ENETDOWN, 60, down), Refusal::Unnumbered);
         assert_eq!(of(libc::ENETDOWN, 60, up), Refusal::PerhapsStamped);
         assert_eq!(of(libc::EIO, 60, up), Refusal::PerhapsStamped);
+    }
+
+    #[test]
+    fn in_a_ring_the_number_comes_before_the_header() {
+        let situation = Situation { max_len: Some(1514), is_up: true };
+        let of = |errno, taken_out, len| Refusal::in_ring(errno, taken_out, len, || situation);
+        assert_eq!(of(Some(libc::EINVAL), true, 13), Refusal::Unstamped);
+        assert_eq!(of(Some(libc::EINVAL), false, 60), Refusal::Unnumbered, "the control messages were wrong");
+        for len in 1515..=1518 {
+            assert_eq!(of(Some(libc::EMSGSIZE), true, len), Refusal::Unstamped, "{len}");
+        }
+        assert_eq!(of(Some(libc::EMSGSIZE), true, 1519), Refusal::Unnumbered);
+        assert_eq!(of(Some(libc::ENOBUFS), false, 60), Refusal::Stamped);
+        assert_eq!(of(Some(libc::EAGAIN), false, 60), Refusal::Unnumbered);
+        assert_eq!(of(None, false, 60), Refusal::Unnumbered);
     }
 
     const SCHEDULED: Timestamping = Timestamping::TX_SCHEDULED;

@@ -55,10 +55,7 @@ impl Options {
             let set = sockopt::set_txtime(sending, clock.id(), stamping.gives_tx_stamps());
             set.during(Step::LaunchClock, name)?;
         }
-        if self.qdisc_bypass {
-            sockopt::set_packet(sending, libc::PACKET_QDISC_BYPASS, 1).during(Step::QdiscBypass, name)?;
-        }
-        let without_queue = if self.qdisc_bypass { Timestamping::TX_SCHEDULED } else { Timestamping::empty() };
+        let without_queue = self.bypass_queue(sending, name)?;
         let granted = Granted {
             timestamping: self.timestamping - withheld_by(nic) - without_queue,
             nic,
@@ -192,6 +189,15 @@ impl Options {
         Ok(Some(member))
     }
 
+    /// Leaves out the queueing discipline, if that was asked for. Gives the stamps that there are not any more.
+    pub(crate) fn bypass_queue(&self, sending: BorrowedFd<'_>, name: &str) -> Result<Timestamping, Error> {
+        if !self.qdisc_bypass {
+            return Ok(Timestamping::empty());
+        }
+        sockopt::set_packet(sending, libc::PACKET_QDISC_BYPASS, 1).during(Step::QdiscBypass, name)?;
+        Ok(Timestamping::TX_SCHEDULED)
+    }
+
     pub(crate) fn bind_to(&self, socket: &OwnedFd, protocol: EtherType, interface: &Interface) -> Result<(), Error> {
         let address = abi::link_address(protocol.value(), interface.index().cast_signed());
         sys::bind(socket.as_fd(), &address).during(Step::Bind, &interface.name())
@@ -206,7 +212,7 @@ fn set_buffer(socket: BorrowedFd<'_>, force: i32, plain: i32, bytes: usize) -> s
 }
 
 /// The size in the unit in which it was asked for: the kernel doubles it, to have room for its own bookkeeping.
-fn buffer_size(socket: BorrowedFd<'_>, option: i32) -> std::io::Result<usize> {
+pub(crate) fn buffer_size(socket: BorrowedFd<'_>, option: i32) -> std::io::Result<usize> {
     let doubled = sockopt::socket_option(socket, option)?;
     Ok(usize::try_from(doubled).unwrap_or(0) / 2)
 }

@@ -2,6 +2,8 @@
 
 mod bind;
 
+pub(crate) use bind::buffer_size;
+
 use crate::addr::{EtherType, MacAddr};
 use crate::fanout::FanoutGroup;
 use crate::filter::Filter;
@@ -11,8 +13,8 @@ use crate::timestamp::Timestamping;
 #[cfg(doc)]
 use crate::{Granted, NicLoan, PacketSocket, Step};
 
-/// What a [`PacketSocket`] or an [`RxRing`](crate::RxRing) is to be: made with [`PacketSocket::options`], used up by
-/// [`Options::bind`] or [`Options::rx_ring`].
+/// What a [`PacketSocket`], an [`RxRing`](crate::RxRing) or a [`TxRing`](crate::TxRing) is to be: made with
+/// [`PacketSocket::options`], used up by [`Options::bind`], [`Options::rx_ring`] or [`Options::tx_ring`].
 ///
 /// The kernel is told in this order: `socket(2)` with protocol 0, so that nothing arrives yet; timestamps, metadata,
 /// buffers; the filter; then `bind(2)` with protocol and interface in one call. No frame that the filter refuses and
@@ -29,16 +31,16 @@ use crate::{Granted, NicLoan, PacketSocket, Step};
 /// # Ok::<(), fast_afpacket::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "options do nothing until `bind` or `rx_ring` is called"]
+#[must_use = "options do nothing until `bind`, `rx_ring` or `tx_ring` is called"]
 #[doc(alias("Config", "Listen"))]
 pub struct Options {
     pub(crate) protocol: EtherType,
-    cooked: bool,
+    pub(crate) cooked: bool,
     dual: bool,
     pub(crate) timestamping: Timestamping,
     configure_nic: ConfigureNic,
     pub(crate) bind_phc: Option<u32>,
-    tx_payload: bool,
+    pub(crate) tx_payload: bool,
     count_keys: bool,
     filter: Option<Filter>,
     fanout: Option<FanoutGroup>,
@@ -52,7 +54,7 @@ pub struct Options {
     mark: Option<u32>,
     qdisc_bypass: bool,
     pub(crate) offload: bool,
-    launch_clock: Option<LaunchClock>,
+    pub(crate) launch_clock: Option<LaunchClock>,
 }
 
 impl Default for Options {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::block::{Block, Frames, Header, Tally};
 use super::frame::{Frame, Placed};
-use super::shape::RingShape;
+use super::shape::{RingShape, Way};
 use super::slot::HeldFrame;
 use super::{RxRing, Shared};
 use crate::granted::Granted;
@@ -66,7 +66,7 @@ pub struct PlayedRing<K> {
 impl<K> PlayedRing<K> {
     /// The ring that a kernel would have made, with a reader that does not wait; `None` for a shape that is refused.
     pub fn new(shape: RingShape<K>) -> Option<Self> {
-        let (_, layout) = shape.check(mmap::page_size()).ok()?;
+        let (_, layout) = shape.check(mmap::page_size(), Way::Receive).ok()?;
         let shared = Shared {
             socket: sys::ioctl_socket().ok()?,
             interface: Interface::nowhere(),

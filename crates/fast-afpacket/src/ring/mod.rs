@@ -36,6 +36,7 @@ pub use block::{Block, Frames};
 pub use control::RingControl;
 pub use frame::Frame;
 pub use shape::{ByBlock, ByFrame, RingShape};
+pub(crate) use shape::{Request, Way};
 pub use slot::HeldFrame;
 
 /// A receive ring: frames are read where the kernel put them, with no system call and no copy for each.
@@ -119,7 +120,7 @@ struct Shared {
 
 impl Shared {
     fn link(&self) -> Link<'_> {
-        Link { socket: self.socket.as_fd(), interface: &self.interface, waits: &self.waits }
+        Link { socket: self.socket.as_fd(), interface: &self.interface, waits: &self.waits, is_told: true }
     }
 
     /// Takes the kernel's report that the link went down, if there is one.

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use super::shape::{Request, RingShape};
+use super::shape::{Request, RingShape, Way};
 use super::{RxRing, Shared};
 use crate::error::{Context, Error, Step};
 use crate::granted::{Granted, RingMemory, withheld_by};
@@ -53,7 +53,8 @@ impl Options {
     pub fn rx_ring<K>(self, interface: &Interface, shape: RingShape<K>) -> Result<RxRing<K>, Error> {
         let name = &*interface.name();
         self.check(name)?;
-        let (request, layout) = shape.check(mmap::page_size()).map_err(|why| Error::invalid(name, why))?;
+        let (request, layout) =
+            shape.check(mmap::page_size(), Way::Receive).map_err(|why| Error::invalid(name, why))?;
         if self.bind_phc.is_some() {
             // The kernel copies the NIC's time into the ring without converting it.
             return Err(Error::invalid(name, "a ring gives no times of a virtual clock (Options::bind_phc)"));

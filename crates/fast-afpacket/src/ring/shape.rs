@@ -16,10 +16,11 @@ pub struct ByBlock;
 #[doc(alias = "TPACKET_V2")]
 pub struct ByFrame;
 
-/// How large a receive ring is, and whether the kernel hands over blocks or single frames.
+/// How large a ring is, and whether blocks or single frames are handed over.
 ///
-/// What the kernel would refuse, [`Options::rx_ring`](crate::Options::rx_ring) refuses first, with the rule that was
-/// broken and the nearest value that keeps it.
+/// What the kernel would refuse, [`Options::rx_ring`](crate::Options::rx_ring) and
+/// [`Options::tx_ring`](crate::Options::tx_ring) refuse first, with the rule that was broken and the nearest value that
+/// keeps it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -45,9 +46,16 @@ enum Version {
     Blocks { timeout: Duration, rx_hash: bool },
 }
 
+/// Which way the frames of a ring go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Receive,
+    Send,
+}
+
 /// What the kernel is asked for.
 #[derive(Clone, Copy)]
-pub(super) enum Request {
+pub(crate) enum Request {
     Frames(libc::tpacket_req),
     Blocks(libc::tpacket_req3),
 }
@@ -95,8 +103,20 @@ impl RingShape<ByFrame> {
         Self { block_size: 64 << 10, blocks: 256, kind, _kind: PhantomData }
     }
 
-    /// Bytes for each slot, a multiple of 16 from 80 on: 66 for what the kernel says of a raw frame (80 of a cooked
-    /// one), the rest for its bytes. Default: 2,048.
+    /// To send from: 256 slots of 2 KiB.
+    ///
+    /// The kernel charges the frames that it has taken from a ring to the send buffer: at its default size that has room for
+    /// 269 of 60 bytes, or 92 of 1,514. For more to be under way at a time raise
+    /// [`Options::send_buffer`](crate::Options::send_buffer) too.
+    pub const fn transmit() -> Self {
+        let kind = Version::Frames { frame_size: 2048 };
+        Self { block_size: 64 << 10, blocks: 8, kind, _kind: PhantomData }
+    }
+
+    /// Bytes for each slot, a multiple of 16. Default: 2,048.
+    ///
+    /// On receive from 80 on: 66 for what the kernel says of a raw frame (80 of a cooked one), the rest for its bytes.
+    /// On transmit from 64 on: 32 for what the kernel is told, the rest for the frame.
     ///
     /// As many slots as fit into a block are used, the rest of it is not.
     #[doc(alias = "tp_frame_size")]
@@ -132,7 +152,7 @@ impl<K> RingShape<K> {
     }
 
     /// What to ask the kernel for and what it will lay out, or the rule that is broken and the nearest value that keeps it.
-    pub(super) fn check(&self, page: usize) -> Result<(Request, Layout), String> {
+    pub(crate) fn check(&self, page: usize, way: Way) -> Result<(Request, Layout), String> {
         let Self { block_size, blocks, kind, .. } = *self;
         let largest = i32::MAX.unsigned_abs() as usize / page * page;
         if block_size == 0 || !block_size.is_multiple_of(page) || block_size > largest {
@@ -145,7 +165,7 @@ impl<K> RingShape<K> {
             return Err("a ring has no room without a block; the nearest number is 1".into());
         }
         let (unit_size, status_at) = match kind {
-            Version::Frames { frame_size } => (checked_frame_size(frame_size, block_size)?, 0),
+            Version::Frames { frame_size } => (checked_frame_size(frame_size, block_size, way)?, 0),
             Version::Blocks { .. } => (block_size, 8),
         };
         let per_block = block_size / unit_size;
@@ -182,13 +202,17 @@ impl<K> RingShape<K> {
 /// `TPACKET_ALIGNMENT`.
 const ALIGNMENT: usize = 16;
 
-fn checked_frame_size(frame_size: usize, block_size: usize) -> Result<usize, String> {
-    // Header, address and the 14 bytes of an Ethernet header; on a cooked ring the padding in its place.
-    const SMALLEST: usize = (V2_HEADER + 14).next_multiple_of(ALIGNMENT);
-    if frame_size < SMALLEST || frame_size > block_size || !frame_size.is_multiple_of(ALIGNMENT) {
-        let nearest = nearest_multiple(frame_size, ALIGNMENT).clamp(SMALLEST, block_size);
+fn checked_frame_size(frame_size: usize, block_size: usize, way: Way) -> Result<usize, String> {
+    let smallest = match way {
+        // Header, address and the 14 bytes of an Ethernet header; on a cooked ring the padding in its place.
+        Way::Receive => const { (V2_HEADER + 14).next_multiple_of(ALIGNMENT) },
+        // The frame takes the place of the address, whose room the kernel demands all the same.
+        Way::Send => const { V2_HEADER.next_multiple_of(ALIGNMENT) },
+    };
+    if frame_size < smallest || frame_size > block_size || !frame_size.is_multiple_of(ALIGNMENT) {
+        let nearest = nearest_multiple(frame_size, ALIGNMENT).clamp(smallest, block_size);
         return Err(format!(
-            "a frame size of {frame_size} bytes is not a multiple of {ALIGNMENT} from {SMALLEST} to the block size, {block_size}; the nearest is {nearest}"
+            "a frame size of {frame_size} bytes is not a multiple of {ALIGNMENT} from {smallest} to the block size, {block_size}; the nearest is {nearest}"
         ));
     }
     Ok(frame_size)
@@ -221,20 +245,24 @@ mod tests {
 
     #[test]
     fn the_presets_are_valid() {
-        let (_, layout) = RingShape::throughput().check(PAGE).unwrap();
+        let (_, layout) = RingShape::throughput().check(PAGE, Way::Receive).unwrap();
         assert_eq!((layout.unit_size, layout.block_size, layout.status_at), (1 << 20, 1 << 20, 8));
-        let (request, layout) = RingShape::latency().check(PAGE).unwrap();
+        let (request, layout) = RingShape::latency().check(PAGE, Way::Receive).unwrap();
         assert_eq!((layout.unit_size, layout.blocks, layout.status_at), (2048, 256, 0));
         assert!(matches!(request, Request::Frames(request) if request.tp_frame_nr == 8192));
+        let (request, layout) = RingShape::transmit().check(PAGE, Way::Send).unwrap();
+        assert_eq!((layout.unit_size, layout.units()), (2048, 256));
+        assert!(matches!(request, Request::Frames(request) if request.tp_frame_nr == 256));
         // Pages of 64 KiB, as some arm64 systems have.
-        assert!(RingShape::latency().check(65_536).is_ok());
+        assert!(RingShape::transmit().check(65_536, Way::Send).is_ok());
+        assert!(RingShape::latency().check(65_536, Way::Receive).is_ok());
     }
 
     /// Each refusal names the nearest value, and that value is valid.
     #[test]
     fn refusals_name_the_nearest_value() {
-        let refused = |shape: RingShape<ByFrame>| shape.check(PAGE).err().unwrap();
-        let blocks = |shape: RingShape| shape.check(PAGE).err().unwrap();
+        let refused = |shape: RingShape<ByFrame>| shape.check(PAGE, Way::Receive).err().unwrap();
+        let blocks = |shape: RingShape| shape.check(PAGE, Way::Receive).err().unwrap();
         let latency = RingShape::latency;
         let throughput = RingShape::throughput;
         let cases = [
@@ -256,12 +284,20 @@ mod tests {
             (refused(latency().frame_size(usize::MAX)), "nearest is 65536"),
             (refused(latency().block_size(PAGE).frame_size(80).blocks(1 << 40)), "nearest number is 84215045"),
         ];
-        for (message, nearest) in cases {
+        let unsent = |shape: RingShape<ByFrame>| shape.check(PAGE, Way::Send).err().unwrap();
+        let to_send = [
+            (unsent(latency().frame_size(0)), "nearest is 64"),
+            (unsent(latency().frame_size(48)), "nearest is 64"),
+            (unsent(latency().frame_size(70)), "nearest is 64"),
+            (unsent(latency().frame_size(72)), "nearest is 80"),
+        ];
+        for (message, nearest) in cases.into_iter().chain(to_send) {
             assert!(message.ends_with(nearest), "{message}");
         }
-        assert!(throughput().block_size(2_147_479_552).check(PAGE).is_ok());
-        assert!(throughput().block_timeout(Duration::from_millis(65_535)).check(PAGE).is_ok());
-        assert!(latency().frame_size(80).check(PAGE).is_ok());
-        assert!(latency().block_size(12_288).frame_size(5008).check(PAGE).is_ok());
+        assert!(throughput().block_size(2_147_479_552).check(PAGE, Way::Receive).is_ok());
+        assert!(throughput().block_timeout(Duration::from_millis(65_535)).check(PAGE, Way::Receive).is_ok());
+        assert!(latency().frame_size(64).check(PAGE, Way::Send).is_ok());
+        assert!(latency().frame_size(80).check(PAGE, Way::Receive).is_ok());
+        assert!(latency().block_size(12_288).frame_size(5008).check(PAGE, Way::Receive).is_ok());
     }
 }

@@ -144,20 +144,6 @@ impl PacketSocket {
     /// Linux 2.6.33: recvmmsg(2).
     #[doc(alias("recvmmsg", "MSG_ERRQUEUE"))]
     pub fn recv_tx_batch(&self, batch: &mut TxReportBatch) -> io::Result<usize> {
-        let (inbox, reports) = batch.parts();
-        reports.clear();
-        let tx = self.tx();
-        let read = self.wait_for_stamps(&self.waits.tx_stamp, None, || {
-            let count = inbox.receive(tx, false, libc::MSG_ERRQUEUE)?;
-            for place in 0..count {
-                let Some(arrived) = inbox.message(place) else { break };
-                match self.report(&arrived.received, arrived.control) {
-                    Ok(report) => reports.extend(report),
-                    Err(_) => self.counters.malformed.add(1),
-                }
-            }
-            Ok((!reports.is_empty()).then_some(reports.len()))
-        })?;
-        Ok(read.unwrap_or(0))
+        self.stamp_reader().read_batch(batch, &self.waits.tx_stamp)
     }
 }

@@ -13,12 +13,12 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
 use crate::addr::{EtherType, PacketAddr};
 use crate::error::Error;
 use crate::fanout::FanoutMember;
+use crate::frame_limit::FrameLimit;
 use crate::granted::Granted;
 use crate::interface::Interface;
 use crate::launch::LaunchClock;
@@ -27,7 +27,7 @@ use crate::nic::NicLoan;
 use crate::options::Options;
 use crate::stamping::Stamping;
 use crate::stats::Counters;
-use crate::sys::{self, abi, ioctl};
+use crate::sys::{self, abi};
 use crate::timestamp::Timestamping;
 use crate::wait::Waits;
 use control::Memberships;
@@ -76,8 +76,7 @@ pub struct PacketSocket {
     memberships: Mutex<Memberships>,
     /// Held while the filter is changed, which takes several steps.
     filter_change: Mutex<()>,
-    /// The MTU at the last refusal that depended on it, to notice a change.
-    mtu: AtomicU32,
+    frame_limit: FrameLimit,
 }
 
 /// What [`Options::bind`] makes a socket of.
@@ -119,7 +118,7 @@ impl PacketSocket {
         // Bound to a protocol, the kernel would take that for every frame's. Protocol 0 makes it look into the frame.
         let to_interface =
             (!parts.cooked && parts.tx.is_none()).then(|| abi::link_address(0, parts.interface.index().cast_signed()));
-        let mtu = parts.interface.query_through(parts.rx.as_fd(), ioctl::mtu);
+        let frame_limit = FrameLimit::new(parts.rx.as_fd(), &parts.interface, parts.cooked);
         Self {
             parts,
             to_interface,
@@ -127,7 +126,7 @@ impl PacketSocket {
             counters: Counters::default(),
             memberships: Mutex::default(),
             filter_change: Mutex::default(),
-            mtu: AtomicU32::new(mtu.unwrap_or(0)),
+            frame_limit,
         }
     }
 
@@ -224,7 +223,7 @@ impl PacketSocket {
     }
 
     fn link(&self) -> Link<'_> {
-        Link { socket: self.rx(), interface: &self.parts.interface, waits: &self.waits }
+        Link { socket: self.rx(), interface: &self.parts.interface, waits: &self.waits, is_told: true }
     }
 }
 

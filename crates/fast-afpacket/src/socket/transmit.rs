@@ -1,13 +1,12 @@
 //! From a frame and what is asked for it to the system call, and what its refusal means.
 
 use std::io;
-use std::sync::atomic::Ordering;
 
 use super::PacketSocket;
 use crate::addr::{EtherType, PacketAddr};
 use crate::offload::Offload;
 use crate::stamping;
-use crate::sys::{self, abi, ioctl};
+use crate::sys::{self, abi};
 use crate::timestamp::Timestamping;
 use crate::tx_frame::{self, TxFrame};
 use crate::tx_keys::{Refusal, Situation};
@@ -121,26 +120,9 @@ impl PacketSocket {
             // The frame is checked against the offload when it has its number already, the offload before.
             return Refusal::PerhapsUnstamped;
         }
-        let situation = Situation { max_len: self.max_len(), is_up: self.link().is_up() };
+        let max_len = self.frame_limit.max_len(self.tx(), &self.parts.interface);
+        let situation = Situation { max_len, is_up: self.link().is_up() };
         Refusal::of(error.raw_os_error(), frame.bytes.len(), situation)
-    }
-
-    /// The longest frame that may be sent without a VLAN tag; `None` for links that we do not know, and if the MTU has
-    /// changed since the last time.
-    fn max_len(&self) -> Option<usize> {
-        const ETHERNET_HEADER: usize = 14;
-        let interface = &self.parts.interface;
-        let (kind, _) = interface.query_through(self.tx(), ioctl::hardware_address).ok()?;
-        let header = match kind {
-            _ if self.parts.cooked => 0,
-            libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => ETHERNET_HEADER,
-            _ => return None,
-        };
-        let mtu = interface.query_through(self.tx(), ioctl::mtu).ok()?;
-        if self.mtu.swap(mtu, Ordering::Relaxed) != mtu {
-            return None;
-        }
-        usize::try_from(mtu).ok()?.checked_add(header)
     }
 }
 

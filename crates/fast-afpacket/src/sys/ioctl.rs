@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString, c_uint};
 use std::io;
+use std::ops::Deref;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::abi::{InterfaceRequest, RequestValue};
@@ -50,8 +51,19 @@ pub(crate) fn index_of(name: &CStr) -> io::Result<c_uint> {
     }
 }
 
+/// A name as the kernel gives it: asking for one makes nothing on the heap.
+pub(crate) struct InterfaceName([u8; libc::IFNAMSIZ]);
+
+impl Deref for InterfaceName {
+    type Target = CStr;
+
+    fn deref(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).unwrap_or_default()
+    }
+}
+
 /// `SIOCGIFNAME`: the name that the interface with this index has now, in the network namespace of the socket.
-pub(crate) fn name_of(socket: BorrowedFd<'_>, index: c_uint) -> io::Result<CString> {
+pub(crate) fn name_of(socket: BorrowedFd<'_>, index: c_uint) -> io::Result<InterfaceName> {
     let mut request = InterfaceRequest { name: [0; libc::IFNAMSIZ], value: RequestValue([0; 24]) };
     for (to, from) in request.value.0.iter_mut().zip(index.to_ne_bytes()) {
         *to = from;
@@ -61,8 +73,7 @@ pub(crate) fn name_of(socket: BorrowedFd<'_>, index: c_uint) -> io::Result<CStri
     // exclusively ours during the call.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFNAME as libc::Ioctl, pointer) };
     check(result)?;
-    let name = CStr::from_bytes_until_nul(&request.name).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-    Ok(name.to_owned())
+    Ok(InterfaceName(request.name))
 }
 
 /// All interfaces of the network namespace, with their indices.

@@ -10,10 +10,12 @@ pub(crate) mod cmsg;
 pub(crate) mod fanout;
 pub(crate) mod hwtstamp;
 pub(crate) mod ioctl;
+mod mapping;
 pub(crate) mod mmap;
 pub(crate) mod poll;
 pub(crate) mod ptp;
 pub(crate) mod sockopt;
+pub(crate) mod tx_slots;
 
 use std::ffi::c_int;
 use std::io;

@@ -100,6 +100,11 @@ pub(crate) fn rx_ring_of_blocks(fd: BorrowedFd<'_>, request: libc::tpacket_req3)
     set(fd, libc::SOL_PACKET, libc::PACKET_RX_RING, &request)
 }
 
+/// Makes a transmit ring of version 2 on a socket of that version.
+pub(crate) fn tx_ring_of_frames(fd: BorrowedFd<'_>, request: libc::tpacket_req) -> io::Result<()> {
+    set(fd, libc::SOL_PACKET, libc::PACKET_TX_RING, &request)
+}
+
 /// Attaches a classic BPF program. The kernel copies it.
 pub(crate) fn attach_filter(fd: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
     set_program(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, program)

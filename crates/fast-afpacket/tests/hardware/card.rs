@@ -1,6 +1,7 @@
 //! The card under test, frames for it, and the neighbour that sends them back.
 
 use std::env;
+use std::io;
 use std::process;
 use std::time::{Duration, Instant};
 
@@ -83,12 +84,22 @@ pub(crate) fn other(number: u32) -> Vec<u8> {
 
 /// All reports until none has come for this long.
 pub(crate) fn reports(socket: &PacketSocket, quiet: Duration) -> Vec<TxReport> {
+    until_quiet(quiet, |deadline| {
+        socket.set_tx_deadline(deadline);
+        socket.recv_tx(&mut [])
+    })
+}
+
+/// All that `next` gives until it has waited for this long.
+pub(crate) fn until_quiet(
+    quiet: Duration,
+    mut next: impl FnMut(Option<Instant>) -> io::Result<TxReport>,
+) -> Vec<TxReport> {
     let mut reports = Vec::new();
     loop {
-        socket.set_tx_deadline(Some(Instant::now() + quiet));
-        match socket.recv_tx(&mut []) {
+        match next(Some(Instant::now() + quiet)) {
             Ok(report) => reports.push(report),
-            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => return reports,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => return reports,
             Err(error) => panic!("{error}"),
         }
     }

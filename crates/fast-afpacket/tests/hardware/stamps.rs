@@ -1,14 +1,15 @@
 //! Hardware stamps of sent and received frames.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fast_afpacket::{
-    ConfigureNic, EtherType, Filter, Hwtstamp, NicGrant, RxFilter, Timestamping, TxKey, TxMode, TxStage,
+    ConfigureNic, EtherType, Filter, Hwtstamp, NicGrant, RingShape, RxFilter, Timestamping, TxKey, TxMode, TxStage,
 };
 
 use crate::card::{
-    EVENTS, OFF, bind, now_set, number_in, of_key, options, other, reports, set_by_hand, sync, with_events_on,
+    EVENTS, OFF, bind, interface, now_set, number_in, of_key, options, other, reports, set_by_hand, sync, until_quiet,
+    with_events_on,
 };
 
 crate::tests! {
@@ -17,6 +18,7 @@ crate::tests! {
     ptp_frames_are_stamped_on_receive_and_others_are_not;
     a_frame_that_does_not_ask_takes_no_slot;
     stamps_that_are_switched_on_later_are_delivered;
+    frames_of_a_ring_have_all_three_stamps;
 }
 
 const SPACING: Duration = Duration::from_millis(50);
@@ -107,4 +109,35 @@ fn stamps_that_are_switched_on_later_are_delivered() {
     let _on = with_events_on();
     socket.send(&sync(1)).unwrap();
     assert!(socket.recv(&mut [0; 128]).unwrap().timestamps.hardware.is_some());
+}
+
+/// Here the card reads the frames out of the ring itself. One that is refused, and one without a key, go before each.
+fn frames_of_a_ring_have_all_three_stamps() {
+    let _on = with_events_on();
+    let receiver = bind(options().dual(false));
+    let mut ring = options().tx_ring(&interface(), RingShape::transmit().block_size(4096).blocks(3)).unwrap();
+    ring.set_write_deadline(Some(Instant::now() + Duration::from_secs(40)));
+    let mut buf = [0; 128];
+    for number in 0..20 {
+        ring.push_keyed(&[0xff; 13], TxKey::new(number)).unwrap();
+        ring.push(&other(number)).unwrap();
+        ring.push_keyed(&sync(number), TxKey::new(1000 + number)).unwrap();
+        let refused = ring.flush().unwrap_err().refused().unwrap();
+        assert_eq!((refused.index, refused.len, refused.key), (0, 13, Some(TxKey::new(number))));
+        assert_eq!(ring.flush().unwrap(), 2);
+        // What the neighbour sends back is what was in the slot.
+        let meta = receiver.recv(&mut buf).unwrap();
+        assert_eq!(buf[12..meta.len], sync(number)[12..]);
+        thread::sleep(SPACING);
+    }
+    let reports = until_quiet(QUIET, |deadline| {
+        ring.set_tx_deadline(deadline);
+        ring.recv_tx(&mut [])
+    });
+    assert_eq!((reports.len(), ring.stats().unwrap().unattributed), (60, 0));
+    for number in 0..20 {
+        let of_frame: Vec<_> = of_key(&reports, TxKey::new(1000 + number)).collect();
+        let hardware = of_frame.iter().filter(|report| report.timestamps.hardware.is_some()).count();
+        assert_eq!((of_frame.len(), hardware), (3, 1), "frame {number}");
+    }
 }

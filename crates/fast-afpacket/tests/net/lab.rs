@@ -1,5 +1,6 @@
 //! Namespaces, virtual links and frames for the tests.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -200,6 +201,20 @@ pub(crate) fn drain(socket: &PacketSocket) -> Vec<Vec<u8>> {
 pub(crate) fn thread_time() -> Duration {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap();
     Duration::from(now)
+}
+
+/// What this process has open, has mapped, and has registered with the kernel in this namespace.
+pub(crate) fn leftovers() -> (HashSet<String>, usize, usize) {
+    let descriptors = fs::read_dir("/proc/self/fd").unwrap();
+    let sockets = descriptors
+        .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
+        .map(|target| target.to_string_lossy().into_owned())
+        .filter(|target| target.starts_with("socket:") || target.contains("eventfd"))
+        .collect();
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let mapped = maps.lines().filter(|line| line.contains("socket:")).count();
+    let packet = fs::read_to_string("/proc/thread-self/net/packet").unwrap();
+    (sockets, mapped, packet.lines().count() - 1)
 }
 
 /// A ring of either kind, as far as both can do the same.

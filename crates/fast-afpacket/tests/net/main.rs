@@ -33,6 +33,10 @@ mod ring_waits;
 mod rings;
 mod stamps;
 mod stats;
+mod tx_ring_keys;
+mod tx_ring_refusals;
+mod tx_ring_waits;
+mod tx_rings;
 mod waits;
 
 use libtest_mimic::{Arguments, Trial};
@@ -65,6 +69,10 @@ fn main() {
         ("rings", rings::TESTS),
         ("ring_waits", ring_waits::TESTS),
         ("ring_load", ring_load::TESTS),
+        ("tx_rings", tx_rings::TESTS),
+        ("tx_ring_refusals", tx_ring_refusals::TESTS),
+        ("tx_ring_waits", tx_ring_waits::TESTS),
+        ("tx_ring_keys", tx_ring_keys::TESTS),
     ];
     let mut trials = Vec::new();
     for (group, tests) in groups {

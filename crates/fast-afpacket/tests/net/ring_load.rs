@@ -1,7 +1,5 @@
 //! Rings under load: every frame is accounted for, and nothing is left behind.
 
-use std::collections::HashSet;
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -9,7 +7,7 @@ use std::time::Duration;
 use fast_afpacket::{RingShape, RxRing, Stats};
 
 use crate::alloc;
-use crate::lab::{Cable, Ring, bind, frame, millis, number_in, options, within};
+use crate::lab::{Cable, Ring, bind, frame, leftovers, millis, number_in, options, within};
 
 crate::tests! {
     a_held_block_is_not_written_to;
@@ -165,20 +163,6 @@ fn reading_allocates_nothing() {
         let allocations = alloc::count(&mut walk);
         assert!(round == 0 || allocations == 0, "{allocations}");
     }
-}
-
-/// What this process has open, has mapped, and has registered with the kernel in this namespace.
-fn leftovers() -> (HashSet<String>, usize, usize) {
-    let descriptors = fs::read_dir("/proc/self/fd").unwrap();
-    let sockets = descriptors
-        .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
-        .map(|target| target.to_string_lossy().into_owned())
-        .filter(|target| target.starts_with("socket:") || target.contains("eventfd"))
-        .collect();
-    let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    let mapped = maps.lines().filter(|line| line.contains("socket:")).count();
-    let packet = fs::read_to_string("/proc/thread-self/net/packet").unwrap();
-    (sockets, mapped, packet.lines().count() - 1)
 }
 
 fn a_thousand_rings_leave_nothing() {

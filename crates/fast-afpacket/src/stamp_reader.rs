@@ -1,0 +1,145 @@
+//! Reading the stamps of sent frames from the error queue of the socket that sent them.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+use crate::batch::TxReportBatch;
+use crate::link::Link;
+use crate::stamping::{self, ErrorReport, Stamp, Stamping};
+use crate::stats::Counters;
+use crate::sys::cmsg::ControlBuffer;
+use crate::sys::{self, abi, sockopt};
+use crate::tx_report::TxReport;
+use crate::wait::{Target, Wait, Waiting};
+
+/// Room for the control messages of a stamp: 96 bytes; the rest is for what others switch on, on a descriptor that they
+/// share.
+const CONTROL_LEN: usize = 192;
+
+/// What an unread stamp without its frame takes of the receive buffer: 832 bytes on x86-64, with some to spare.
+pub(crate) const TX_STAMP_MEMORY: u32 = 1024;
+
+/// All that it takes to read stamps, wherever that is kept.
+#[derive(Clone, Copy)]
+pub(crate) struct StampReader<'a> {
+    /// Where the stamps come from.
+    pub(crate) tx: BorrowedFd<'a>,
+    /// A second socket, the one that learns of the link, if the first does not.
+    pub(crate) errors_of: Option<BorrowedFd<'a>>,
+    pub(crate) link: Link<'a>,
+    pub(crate) stamping: &'a Stamping,
+    pub(crate) counters: &'a Counters,
+}
+
+impl<'a> StampReader<'a> {
+    /// The next stamp, or `None` if there is none at `limit`, which may have passed before the call. Without a limit it
+    /// waits until the deadline.
+    #[inline]
+    pub(crate) fn read(self, buf: &mut [u8], wait: &'a Wait, limit: Option<Instant>) -> io::Result<Option<TxReport>> {
+        let mut unused = abi::link_address(0, 0);
+        let mut control = ControlBuffer::<CONTROL_LEN>::new();
+        self.until_found(wait, limit, || {
+            let received = sys::receive(self.tx, buf, &mut unused, &mut control, libc::MSG_ERRQUEUE)?;
+            self.report(&received, control.written(received.control_len))
+        })
+    }
+
+    /// As many stamps as are there and as there is room for. Waits for the first.
+    pub(crate) fn read_batch(self, batch: &mut TxReportBatch, wait: &'a Wait) -> io::Result<usize> {
+        let (inbox, reports) = batch.parts();
+        reports.clear();
+        let read = self.until_found(wait, None, || {
+            let count = inbox.receive(self.tx, false, libc::MSG_ERRQUEUE)?;
+            for place in 0..count {
+                let Some(arrived) = inbox.message(place) else { break };
+                match self.report(&arrived.received, arrived.control) {
+                    Ok(report) => reports.extend(report),
+                    Err(_) => self.counters.malformed.add(1),
+                }
+            }
+            Ok((!reports.is_empty()).then_some(reports.len()))
+        })?;
+        Ok(read.unwrap_or(0))
+    }
+
+    /// Calls `read` until it finds what it looks for, or until there is nothing to find at `limit`, if there is one. `read`
+    /// takes something from the error queue or says `EAGAIN`.
+    #[inline]
+    fn until_found<T>(
+        self,
+        wait: &'a Wait,
+        limit: Option<Instant>,
+        mut read: impl FnMut() -> io::Result<Option<T>>,
+    ) -> io::Result<Option<T>> {
+        if !self.stamping.gives_tx_stamps() {
+            return Err(stamping::not_asked_for());
+        }
+        let mut waiting = None;
+        loop {
+            self.link.waits.check_open()?;
+            match read() {
+                Ok(None) => {}
+                Ok(found) => return Ok(found),
+                Err(error) => {
+                    let is_over = limit.is_some_and(|limit| Instant::now() >= limit);
+                    if is_over && error.raw_os_error() == Some(libc::EAGAIN) {
+                        return Ok(None);
+                    }
+                    self.no_stamp(error, wait, &mut waiting, limit)?;
+                }
+            }
+        }
+    }
+
+    /// What was read from the error queue, if it is a stamp of a frame that is known.
+    #[inline]
+    fn report(self, received: &sys::Received, control: &[u8]) -> io::Result<Option<TxReport>> {
+        if received.flags & libc::MSG_CTRUNC != 0 {
+            return Err(stamping::control_was_cut());
+        }
+        let stamp = match Stamp::parse(control)? {
+            ErrorReport::Stamp(stamp) => stamp,
+            ErrorReport::LaunchMissed => {
+                self.counters.launches_missed.add(1);
+                return Ok(None);
+            }
+            ErrorReport::Other => return Ok(None),
+        };
+        let Some(key) = self.stamping.key_of(&stamp) else {
+            self.counters.unattributed.add(1);
+            return Ok(None);
+        };
+        Ok(Some(TxReport { key, stage: stamp.stage, timestamps: stamp.timestamps, len: received.len }))
+    }
+
+    /// The error queue is empty: waits, or says why not.
+    #[cold]
+    fn no_stamp(
+        self,
+        error: io::Error,
+        wait: &'a Wait,
+        waiting: &mut Option<Waiting<'a>>,
+        limit: Option<Instant>,
+    ) -> io::Result<()> {
+        if error.raw_os_error() != Some(libc::EAGAIN) {
+            return Err(error);
+        }
+        if waiting.is_some() {
+            // Woken, and no stamp: the error condition may be that of the link, which stays set until it is read.
+            if let Some(error) = self.link.take_report()? {
+                return Err(self.link.down(error, true));
+            }
+        }
+        self.link.park(waiting, limit, || {
+            let target = Target { fd: self.tx, events: 0, edge_triggered: false, errors_of: self.errors_of };
+            wait.begin(self.link.waits, target)
+        })
+    }
+
+    /// Whether there is no room for one more unread stamp.
+    pub(crate) fn is_queue_full(self) -> io::Result<bool> {
+        let [allocated, limit] = sockopt::receive_memory(self.tx)?;
+        Ok(allocated.saturating_add(TX_STAMP_MEMORY) >= limit)
+    }
+}
