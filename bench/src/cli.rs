@@ -1,0 +1,62 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::sections::Section;
+
+/// Measures fast-afpacket beside bare system calls and its peers, in network namespaces of its own.
+#[derive(Parser)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) measure: Measure,
+}
+
+/// Without a command: measure and write a report.
+#[derive(Args)]
+pub(crate) struct Measure {
+    /// Runs a fourth as long, and two of each: for a first look
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Only this section; may be given repeatedly
+    #[arg(long = "section", value_name = "NAME")]
+    pub(crate) sections: Vec<Section>,
+    /// How often each contender's turn comes [default: 5, or 2 with --quick]
+    #[arg(long, value_name = "N")]
+    pub(crate) runs: Option<u16>,
+    /// Where to write the report [default: lab/results/DATE-bench]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) out: Option<PathBuf>,
+    /// Leave the peers out
+    #[arg(long)]
+    pub(crate) no_peers: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Counts the user instructions of the library's paths for each frame
+    Instructions(Instructions),
+}
+
+#[derive(Args)]
+pub(crate) struct Instructions {
+    /// Fail if one is more than 10 % above its limit in bench/instructions.txt
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Write the counts into that file
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) bless: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}
