@@ -50,6 +50,11 @@ impl Stamping {
         Ok(Self { request, stamps, payload, keys })
     }
 
+    /// What was asked of the sending socket, which receives too if it is the only one.
+    pub(crate) const fn request(&self) -> Request {
+        self.request
+    }
+
     pub(crate) const fn gives_tx_stamps(&self) -> bool {
         !matches!(self.keys, Keys::None)
     }
@@ -259,6 +264,11 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// Whether the kernel reports of received frames those stamps only that were asked for.
+    pub(crate) const fn is_answered_strictly(self) -> bool {
+        self.flags == 0 || self.flags & libc::SOF_TIMESTAMPING_OPT_RX_FILTER != 0
+    }
+
     const fn without(self, flags: u32) -> Self {
         Self { flags: self.flags & !flags, ..self }
     }

@@ -35,11 +35,13 @@ impl Options {
         let (nic_loan, nic) = self.borrow_nic(interface)?;
         let rx = self.open(name, interface)?;
         let tx = self.dual.then(|| self.open(name, interface)).transpose()?;
+        let mut asked_of_receiver = None;
         if let Some(tx) = &tx {
             // Protocol 0: it receives nothing, and the kernel finds each frame's own protocol when it sends.
             self.bind_to(tx, EtherType::new(0), interface)?;
-            stamping::ask(rx.as_fd(), self.timestamping.intersection(Timestamping::RX), self.bind_phc, false)
-                .during(Step::Timestamping, name)?;
+            let stamps = self.timestamping.intersection(Timestamping::RX);
+            let asked = stamping::ask(rx.as_fd(), stamps, self.bind_phc, false).during(Step::Timestamping, name)?;
+            asked_of_receiver = Some(asked);
         }
         let sending = tx.as_ref().unwrap_or(&rx).as_fd();
         let sending_stamps = match &tx {
@@ -48,6 +50,7 @@ impl Options {
         };
         let stamping = Stamping::set_up(sending, sending_stamps, self.bind_phc, self.tx_payload, self.count_keys)
             .during(Step::Timestamping, name)?;
+        let sorts_stamps = !asked_of_receiver.unwrap_or(stamping.request()).is_answered_strictly();
         sockopt::set_packet(rx.as_fd(), libc::PACKET_AUXDATA, 1).during(Step::Auxdata, name)?;
         self.limit_reception(rx.as_fd(), name)?;
         if let Some(clock) = self.launch_clock {
@@ -76,6 +79,7 @@ impl Options {
             launch_clock: self.launch_clock,
             stamping,
             asked: self.timestamping,
+            sorts_stamps,
             granted,
             _fanout: fanout,
             _nic_loan: nic_loan,

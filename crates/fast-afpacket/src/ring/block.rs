@@ -216,10 +216,11 @@ impl<'b> Frames<'b> {
 
 // These two take values, not `self`: the walk is to stay in registers.
 
-/// How many frames were cut by their block: this one, unless it was the filter that cut it.
+/// Of a frame of which there is not as much as it is long: how many were cut by their block, this one unless it was the filter
+/// that cut it. `None` if there is more.
 #[cold]
-fn cut_by_block(end: usize, capacity: usize) -> u32 {
-    u32::from(end >= capacity)
+fn cut_by_block(len: usize, wire_len: usize, end: usize, capacity: usize) -> Option<u32> {
+    (len < wire_len).then_some(u32::from(end >= capacity))
 }
 
 /// Counts the frames that cannot be found.
@@ -242,11 +243,16 @@ impl<'b> Iterator for Frames<'b> {
             self.left = 0;
             return None;
         };
+        if frame.data().len() != frame.wire_len() {
+            let Some(cut) = cut_by_block(frame.data().len(), frame.wire_len(), end, self.capacity) else {
+                give_up(self.tally, self.left);
+                self.left = 0;
+                return None;
+            };
+            self.truncated += cut;
+        }
         self.rest = rest;
         self.left -= 1;
-        if frame.is_truncated() {
-            self.truncated += cut_by_block(end, self.capacity);
-        }
         if !frame.has_stamp() {
             self.unstamped += 1;
         }
@@ -356,6 +362,7 @@ mod tests {
             (48, u32::MAX, 0),      //
             (second, 4000, 1),      //
             (second + 12, 1000, 1), // into the next frame
+            (second + 16, 59, 1),   // more of it than it is long
             (12, 4, 2),             // more than there are: the last one has no successor
             (12, u32::MAX, 2),      //
         ];

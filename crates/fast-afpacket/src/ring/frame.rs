@@ -154,7 +154,8 @@ pub(super) struct Placed<'b> {
 
 impl<'b> Placed<'b> {
     /// The frame of a version 3 ring with this header at the start of `slot`, which ends where the next one begins.
-    /// `None` if its data do not lie between its header and the end, or are longer than the frame.
+    /// `None` if its data do not lie between its header and the end. Whether they are [too long](Self::is_too_long) is
+    /// still to be asked.
     #[inline]
     pub(super) fn in_block(header: &'b [u8; V3_HEADER], slot: &'b [u8]) -> Option<Self> {
         let said = Said {
@@ -185,7 +186,13 @@ impl<'b> Placed<'b> {
             vlan_tpid: half(header, 26),
         };
         let (mac, len) = (half(header, 12), word(header, 8));
-        Self::place(slot, (mac, len), V2_HEADER, header.last_chunk()?, said)
+        Self::place(slot, (mac, len), V2_HEADER, header.last_chunk()?, said).filter(|placed| !placed.is_too_long())
+    }
+
+    /// Whether there is more of the frame than it is long. What the filter or the memory cut is shorter, never longer.
+    #[inline]
+    pub(super) const fn is_too_long(&self) -> bool {
+        self.frame.data.len() > self.frame.wire_len()
     }
 
     #[inline]
@@ -199,8 +206,7 @@ impl<'b> Placed<'b> {
         let start = usize::from(mac);
         // On a 32-bit machine this may overflow.
         let end = start.checked_add(usize::try_from(len).ok()?)?;
-        // What the filter or the memory cut is shorter than the frame, never longer.
-        let data = slot.get(start..end).filter(|_| start >= header_len && len <= said.wire_len)?;
+        let data = slot.get(start..end).filter(|_| start >= header_len)?;
         Some(Self { frame: Frame { data, address, said }, end })
     }
 }
@@ -285,7 +291,7 @@ mod tests {
             assert!(v3_frame(bytes).is_none(), "mac {mac} len {len}");
         }
         let longer_than_the_frame = Made { wire_len: 99, ..good };
-        assert!(v3_frame(&placed(&longer_than_the_frame)).is_none());
+        assert!(v3_frame(&placed(&longer_than_the_frame)).unwrap().is_too_long());
         assert!(Placed::in_slot(&v2_slot(&longer_than_the_frame, 256)).is_none());
         let bytes = placed(&Made { mac: 182, len: 0, ..good });
         assert!(v3_frame(&bytes[..182]).unwrap().frame.data().is_empty());

@@ -92,6 +92,8 @@ pub(crate) struct Parts {
     pub(crate) stamping: Stamping,
     /// The stamps that were asked for, also those that are not granted now: a card may be set to take them later.
     pub(crate) asked: Timestamping,
+    /// Whether the kernel reports stamps of received frames that were not asked for.
+    pub(crate) sorts_stamps: bool,
     pub(crate) granted: Granted,
     /// Left with the socket.
     pub(crate) _fanout: Option<FanoutMember>,

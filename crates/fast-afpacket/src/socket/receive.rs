@@ -13,7 +13,7 @@ use crate::wait::{Target, Waiting};
 
 /// Room for the control messages of a received frame: stamps and metadata take 104 bytes; the rest is for what others switch
 /// on, on a descriptor that they share.
-pub(crate) const CONTROL_LEN: usize = 192;
+pub(crate) const CONTROL_LEN: usize = 144;
 
 /// Receiving.
 impl PacketSocket {
@@ -78,13 +78,10 @@ impl PacketSocket {
             return Err(stamping::control_was_cut());
         }
         let Ancillary { mut timestamps, wire_len, vlan, checksum } = Ancillary::parse(control)?;
-        let asked = self.parts.asked;
-        if !asked.contains(Timestamping::RX) {
-            // Before Linux 6.12 a socket that asked for stamps of sent frames gets those of received ones too.
-            timestamps.software = timestamps.software.filter(|_| asked.contains(Timestamping::RX_SOFTWARE));
-            timestamps.hardware = timestamps.hardware.filter(|_| asked.contains(Timestamping::RX_HARDWARE));
+        if self.parts.sorts_stamps {
+            self.sort_out(&mut timestamps);
         }
-        if timestamps == Timestamps::NONE && asked.intersects(Timestamping::RX) {
+        if timestamps == Timestamps::NONE && self.parts.asked.intersects(Timestamping::RX) {
             self.counters.unstamped.add(1);
         }
         if received.flags & libc::MSG_TRUNC != 0 {
@@ -99,6 +96,14 @@ impl PacketSocket {
             checksum,
             offload: None,
         })
+    }
+
+    /// Before Linux 6.12 a socket gets stamps that others have asked for, or that it has asked for of sent frames.
+    #[cold]
+    fn sort_out(&self, timestamps: &mut Timestamps) {
+        let asked = self.parts.asked;
+        timestamps.software = timestamps.software.filter(|_| asked.contains(Timestamping::RX_SOFTWARE));
+        timestamps.hardware = timestamps.hardware.filter(|_| asked.contains(Timestamping::RX_HARDWARE));
     }
 
     /// Nothing was received: waits, or says why not.
