@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::sys::ptp;
+use crate::sys::{ptp, timex};
 use crate::timestamp::{NANOS_PER_SEC, SystemStamp, stamp};
 
 stamp! {
@@ -97,8 +97,12 @@ impl TaiOffset {
     /// adjtimex(2), field `tai`, Linux 2.6.26.
     #[doc(alias("adjtimex", "ADJ_TAI"))]
     pub fn read() -> io::Result<Option<Self>> {
-        let seconds = ptp::tai_offset()?;
-        Ok((seconds != 0).then_some(Self(seconds)))
+        Ok(Self::from_kernel(timex::read()?.tai))
+    }
+
+    /// 0 is what the kernel has from boot on.
+    pub(crate) fn from_kernel(seconds: i32) -> Option<Self> {
+        (seconds != 0).then_some(Self(seconds))
     }
 
     /// The offset that somebody else knows: a PTP grandmaster, a leap second table.

@@ -54,6 +54,7 @@
 //! | read the clock of a NIC | [`Phc`] |
 //! | compare hardware stamps with software stamps | [`PhcTracker`] |
 //! | turn UTC into TAI | [`TaiOffset`] |
+//! | know how far the system clock can be trusted | [`ClockState`] |
 //! | receive many frames, or receive them soonest | [`Options::rx_ring`], [`RxRing`], [`RingShape`] |
 //! | make frames where the kernel sends them from | [`Options::tx_ring`], [`TxRing`]; seldom faster than [`PacketSocket::send_batch`] |
 //! | know what was lost | [`Stats`] |
@@ -85,6 +86,7 @@ mod addr;
 mod batch;
 mod capabilities;
 mod clock;
+mod clock_state;
 mod drift;
 mod error;
 mod fanout;
@@ -124,6 +126,7 @@ pub use addr::{EtherType, MacAddr, PacketAddr, PacketType, ParseMacAddrError};
 pub use batch::{BatchError, BatchFrame, BatchFrames, RecvBatch, TxReportBatch};
 pub use capabilities::Capabilities;
 pub use clock::{MonotonicStamp, TaiOffset, TaiStamp};
+pub use clock_state::{ClockState, FrequencyAdjustment, LeapSecond};
 pub use drift::Drift;
 pub use error::{Error, Step};
 pub use fanout::{FanoutGroup, FanoutMode};

@@ -15,6 +15,7 @@ pub(crate) mod mmap;
 pub(crate) mod poll;
 pub(crate) mod ptp;
 pub(crate) mod sockopt;
+pub(crate) mod timex;
 pub(crate) mod tx_slots;
 
 use std::ffi::c_int;

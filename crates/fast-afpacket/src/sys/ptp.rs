@@ -147,16 +147,6 @@ pub(crate) fn clock_time(clock: libc::clockid_t) -> io::Result<i64> {
     in_nanos(time.tv_sec as _, time.tv_nsec as _)
 }
 
-/// `adjtimex(2)` that changes nothing: TAI - UTC in whole seconds, 0 if nobody told the kernel.
-pub(crate) fn tai_offset() -> io::Result<c_int> {
-    let time = MaybeUninit::<libc::timex>::zeroed();
-    // SAFETY: `timex` holds integers, for which zero is a value. Zero modes say that nothing is to be changed.
-    let mut time = unsafe { time.assume_init() };
-    // SAFETY: the call reads and writes one timex, which is exclusively ours.
-    check(unsafe { libc::adjtimex(&mut time) })?;
-    Ok(time.tai)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

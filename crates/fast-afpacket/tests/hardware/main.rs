@@ -10,6 +10,7 @@
 )]
 
 mod card;
+mod clock_state;
 mod clocks;
 mod launch;
 mod liar;
@@ -35,7 +36,16 @@ fn main() {
     let tests = match env::var("FAST_AFPACKET_CARD").as_deref() {
         _ if interface.is_none() => Vec::new(),
         Ok("e1000e") => vec![liar::TESTS],
-        _ => vec![stamps::TESTS, outcomes::TESTS, loans::TESTS, clocks::TESTS, launch::TESTS, rings::TESTS],
+        // The last one sets the system clock.
+        _ => vec![
+            stamps::TESTS,
+            outcomes::TESTS,
+            loans::TESTS,
+            clocks::TESTS,
+            launch::TESTS,
+            rings::TESTS,
+            clock_state::TESTS,
+        ],
     };
     let trials = tests.into_iter().flatten().map(|&(name, run)| {
         Trial::test(name, move || {
