@@ -1,40 +1,37 @@
-//! Runs the hosts of a job: two threads each, one that prints and counts, and an orderly end.
+//! Runs the hosts of a job: two threads each, and one that prints and counts.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
-use fast_afpacket::{Filter, Interface, PacketSocket, Timestamping};
+use anyhow::{Context, Result};
+use fast_afpacket::{Filter, Interface, PacketSocket};
 
-use crate::cli::{HardwareArguments, JobArguments, UseOfCard};
-use crate::frame::{Path, ProbeFrame};
-use crate::hardware;
-use crate::probe::Event;
+use crate::cli::{HardwareArguments, JobArguments};
+use crate::crew::{self, Stop};
+use crate::endpoint;
+use crate::frame::{Flow, ProbeFrame, probe_in};
+use crate::in_order::InOrder;
+use crate::probe::{Event, Rx, Tx};
 use crate::receiver;
 use crate::report::{self, Report};
-use crate::sender::{self, Schedule};
+use crate::sender::{PATIENCE_AFTER_STOP, Schedule, Sender, Settled};
 use crate::session::{End, OneWay, Session, Summary};
 use crate::sink::Sink;
+use crate::threads::{Role, ThreadArguments};
 use crate::warm_up;
 use crate::wire::{Ports, Wire};
 
 const STATS_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the loop that prints waits at most before it looks at the time.
 const TICK: Duration = Duration::from_millis(20);
-/// Whoever interrupts the job wants to see the summary.
-const LINGER_AFTER_STOP: Duration = Duration::from_millis(200);
-/// Events that may wait to be printed. When they are that many, probing waits for the printing.
-const BACKLOG: usize = 4096;
 
 /// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Fine,
-    TooMuchLost,
+    /// More was lost than allowed, or it took longer.
+    BeyondLimits,
     /// There are no hardware stamps, and none were promised.
     SoftwareOnly,
     /// Not all stamps that are advertised are delivered.
@@ -52,26 +49,25 @@ pub(crate) struct Host {
 
 impl Host {
     /// Opens a host's sockets in the network namespace of the calling thread.
-    pub(crate) fn open(name: String, interface: &Interface, path: Path, card: &HardwareArguments) -> Result<Self> {
-        let filter = match path.ports {
+    pub(crate) fn open(name: String, interface: &Interface, flow: &Flow, card: &HardwareArguments) -> Result<Self> {
+        let (wire, own) = (flow.wire, flow.path.src_addr);
+        let filter = match flow.ports {
             Some(Ports { src, dst, more_sources }) => {
                 let sources = src..=src.saturating_add(more_sources);
-                Filter::udp_dst(dst).source_ports(sources).address(path.src_addr).filter()
+                Filter::udp_dst(dst).source_ports(sources).address(own).filter()
             }
             None => Wire::ethernet_filter()?,
         };
-        let mut stamps = Timestamping::all();
-        stamps.set(Timestamping::TX_HARDWARE, card.use_of_card != UseOfCard::Off);
-        let options = PacketSocket::options().dual(true).timestamping(stamps).filter(&filter);
-        let socket = options.configure_nic(card.configure_nic(path.wire)).bind(interface)?;
-        hardware::tell(interface, socket.granted().nic)?;
-        let sink = match (path.ports, path.wire) {
-            (Some(ports), Wire::Seed) => Some(Sink::open(path.src_addr, ports.dst)?),
-            (Some(ports), _) => Sink::open_unless_taken(path.src_addr, ports.dst)?,
+        let socket = card.bind(interface, &filter, wire.rx_filter())?;
+        let sink = match (flow.ports, wire) {
+            (Some(ports), Wire::Seed) => {
+                Some(Sink::open(endpoint::local(own, ports.dst, interface), "--src-addr, --dst-port")?)
+            }
+            (Some(ports), _) => Sink::open_unless_taken(endpoint::local(own, ports.dst, interface))?,
             (None, _) => None,
         };
         warm_up::wait_for_stamping();
-        Ok(Self { name, socket, frame: ProbeFrame::new(&path)?, wire: path.wire, _sink: sink })
+        Ok(Self { name, socket, frame: ProbeFrame::new(flow)?, wire, _sink: sink })
     }
 }
 
@@ -79,61 +75,57 @@ impl Host {
 ///
 /// With two hosts each is the other's peer, and both share a clock.
 pub(crate) fn run(hosts: &[Host], job: &JobArguments) -> Result<Verdict> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let signalled = Arc::clone(&stop);
-    ctrlc::set_handler(move || signalled.store(true, Ordering::SeqCst)).context("cannot catch signals")?;
-    let schedule = Schedule {
-        interval: job.interval,
-        count: job.count,
-        duration: job.duration,
-        hardware_every: job.hardware.every,
-        stamp_timeout: job.hardware.stamp_timeout,
-    };
-    let (events, inbox) = sync_channel(BACKLOG);
-    thread::scope(|scope| {
-        let mut threads = Vec::new();
-        for (index, host) in hosts.iter().enumerate() {
-            let (socket, wire, stop, schedule) = (&host.socket, host.wire, &*stop, &schedule);
-            let (mut frame, tell) = (host.frame.clone(), teller(index, &events));
-            threads.push(scope.spawn(move || {
-                let result = sender::run(socket, &mut frame, schedule, stop, |tx| tell(Event::Tx(tx)));
-                tell(Event::SenderDone);
-                stop_unless_ok(result, stop)
+    let stop = Stop::on_signals()?;
+    let (schedule, threads) = (job.schedule(), &job.threads);
+    let sockets: Vec<&PacketSocket> = hosts.iter().map(|host| &host.socket).collect();
+    crew::work(
+        &stop,
+        &sockets,
+        |crew| {
+            for (index, host) in hosts.iter().enumerate() {
+                let stop = &stop;
+                crew.start(move |teller| {
+                    threads.begin(Role::Sender, Role::Sender)?;
+                    let tell = |event| teller.tell((index, event));
+                    let result = host.send(&schedule, stop, |tx| tell(Event::Tx(tx)));
+                    tell(Event::SenderDone);
+                    result
+                });
+                crew.start(move |teller| {
+                    threads.begin(Role::Receiver, Role::Sender)?;
+                    host.receive(threads, |event| teller.tell((index, event)))
+                });
+            }
+        },
+        |inbox| Job::new(hosts, report::new(job.format, io::stdout().lock())).run(inbox, &stop, job),
+    )
+}
+
+impl Host {
+    /// Sends probes, and tells of each in their order.
+    fn send(&self, schedule: &Schedule, stop: &Stop, mut tell: impl FnMut(Tx)) -> Result<()> {
+        const FIRST: u64 = 1;
+        let mut in_order = InOrder::from(FIRST);
+        let settled =
+            |Settled { id, outcome, .. }| in_order.put(id, outcome, |probe, outcome| tell(Tx { probe, outcome }));
+        let mut sender = Sender::new(&self.socket, schedule.stamp_timeout, stop, settled)?;
+        sender.run(FIRST, &mut self.frame.clone(), schedule)?;
+        sender.settle()
+    }
+
+    /// Receives probes, and tells of each.
+    fn receive(&self, threads: &ThreadArguments, tell: impl Fn(Event)) -> Result<()> {
+        receiver::run(&self.socket, threads.polls(), |received| {
+            tell(received.map_or(Event::Foreign, |received| {
+                let probe = probe_in(self.wire, received.bytes, received.meta.checksum);
+                probe.map_or(Event::Foreign, |probe| {
+                    let stamps = received.meta.timestamps;
+                    let (software, hardware) = (stamps.software, stamps.hardware);
+                    Event::Rx(Rx { probe, software, hardware, userspace: received.userspace })
+                })
             }));
-            let tell = teller(index, &events);
-            threads.push(scope.spawn(move || stop_unless_ok(receiver::run(socket, wire, tell), stop)));
-        }
-        drop(events);
-        let report = report::new(job.format, io::stdout().lock());
-        let verdict = Job::new(hosts, report).run(&inbox, &stop, job);
-        // Whoever still waits, to tell of an event or for a frame, is let go.
-        drop(inbox);
-        stop.store(true, Ordering::SeqCst);
-        hosts.iter().for_each(|host| host.socket.close());
-        for thread in threads {
-            let result = thread.join().map_err(|_| anyhow!("a thread of this program has panicked"))?;
-            // Being interrupted by `close` is nothing to complain of.
-            result.or_else(|error| if was_closed(&error) { Ok(()) } else { Err(error) })?;
-        }
-        verdict
-    })
-}
-
-/// What one thread cannot do ends the job of all.
-fn stop_unless_ok(result: Result<()>, stop: &AtomicBool) -> Result<()> {
-    result.inspect_err(|_| stop.store(true, Ordering::SeqCst))
-}
-
-fn was_closed(error: &anyhow::Error) -> bool {
-    let error = error.downcast_ref::<io::Error>();
-    error.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionAborted)
-}
-
-/// A way to tell of a host's events. Once nobody listens any more, events are dropped: the job is over.
-fn teller(index: usize, events: &SyncSender<(usize, Event)>) -> impl Fn(Event) + Send + use<> {
-    let events = events.clone();
-    move |event| {
-        let _ = events.send((index, event));
+            Ok(())
+        })
     }
 }
 
@@ -157,7 +149,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn run(mut self, inbox: &Receiver<(usize, Event)>, stop: &AtomicBool, job: &JobArguments) -> Result<Verdict> {
+    fn run(mut self, inbox: &Receiver<(usize, Event)>, stop: &Stop, job: &JobArguments) -> Result<Verdict> {
         match self.listen(inbox, stop, job.linger).and_then(|()| self.summarize(job.max_loss)) {
             // Whoever read our output has seen enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Verdict::Fine),
@@ -166,7 +158,7 @@ impl<'a> Job<'a> {
     }
 
     /// Prints and counts until all senders are done and what was under way has arrived.
-    fn listen(&mut self, inbox: &Receiver<(usize, Event)>, stop: &AtomicBool, linger: Duration) -> io::Result<()> {
+    fn listen(&mut self, inbox: &Receiver<(usize, Event)>, stop: &Stop, linger: Duration) -> io::Result<()> {
         let mut sending = self.hosts.len();
         let mut next_stats = Instant::now() + STATS_INTERVAL;
         let mut end = None;
@@ -180,7 +172,7 @@ impl<'a> Job<'a> {
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
             let now = Instant::now();
-            if !stopping && stop.load(Ordering::SeqCst) {
+            if !stopping && stop.is_set() {
                 stopping = true;
                 // Senders look at `stop` when their wait for stamps ends.
                 self.hosts.iter().for_each(|host| host.socket.set_tx_deadline(Some(now)));
@@ -190,7 +182,7 @@ impl<'a> Job<'a> {
                 self.print_stats()?;
             }
             if sending == 0 {
-                let linger = if stopping { linger.min(LINGER_AFTER_STOP) } else { linger };
+                let linger = if stopping { linger.min(PATIENCE_AFTER_STOP) } else { linger };
                 let end = *end.get_or_insert(now + linger);
                 if now >= end || self.nothing_is_under_way() {
                     return Ok(());
@@ -250,7 +242,7 @@ impl<'a> Job<'a> {
         }
         self.report.flush()?;
         let exceeds = |summary: &Summary| max_loss.is_some_and(|limit| summary.loss_percent() > limit);
-        Ok(if summaries.iter().any(exceeds) { Verdict::TooMuchLost } else { Verdict::Fine })
+        Ok(if summaries.iter().any(exceeds) { Verdict::BeyondLimits } else { Verdict::Fine })
     }
 }
 

@@ -2,20 +2,45 @@
 
 use std::io::{self, Write};
 
-use fast_afpacket::{ConfigureNic, Hwtstamp, Interface, NicGrant, RxFilter, TxMode};
+use anyhow::Result;
+use fast_afpacket::{
+    ConfigureNic, Converted, Filter, Hwtstamp, Interface, NicGrant, PacketSocket, RxFilter, Timestamping, TxMode,
+};
 
 use crate::cli::{HardwareArguments, UseOfCard};
+use crate::clock::CardClock;
+use crate::two_way::stamps::{InSystem, Stamps};
 use crate::wire::Wire;
 
+/// Kernel memory for received frames, and as much for stamps of sent ones, where it is granted: some thousand of each, so
+/// that none is lost while a thread is kept from running.
+const BUFFER: usize = 4 << 20;
+
+impl Wire {
+    /// The frames that a card has to stamp on receive.
+    pub(crate) const fn rx_filter(self) -> RxFilter {
+        match self {
+            Self::Seed => RxFilter::ALL,
+            Self::Ptp => RxFilter::PTP_V2_L2_SYNC,
+            Self::PtpUdp => RxFilter::PTP_V2_L4_SYNC,
+        }
+    }
+}
+
 impl HardwareArguments {
-    /// What may be done to the card's setting so that it stamps probes of this kind.
-    pub(crate) const fn configure_nic(&self, wire: Wire) -> ConfigureNic {
-        let filter = match wire {
-            Wire::Seed => RxFilter::ALL,
-            Wire::Ptp => RxFilter::PTP_V2_L2_SYNC,
-            Wire::PtpUdp => RxFilter::PTP_V2_L4_SYNC,
-        };
-        let needs = Hwtstamp::new(TxMode::ON, filter);
+    /// Opens a socket that sends and receives with all stamps that are asked for, and says what became of the card.
+    pub(crate) fn bind(&self, interface: &Interface, filter: &Filter, on_receive: RxFilter) -> Result<PacketSocket> {
+        let mut stamps = Timestamping::all();
+        stamps.set(Timestamping::TX_HARDWARE, self.use_of_card != UseOfCard::Off);
+        let options = PacketSocket::options().dual(true).timestamping(stamps).filter(filter).receive_buffer(BUFFER);
+        let socket = options.configure_nic(self.configure_nic(on_receive)).bind(interface)?;
+        tell(interface, socket.granted().nic)?;
+        Ok(socket)
+    }
+
+    /// What may be done to the card's setting.
+    const fn configure_nic(&self, on_receive: RxFilter) -> ConfigureNic {
+        let needs = Hwtstamp::new(TxMode::ON, on_receive);
         match self.use_of_card {
             UseOfCard::Off | UseOfCard::AsIs => ConfigureNic::Never,
             UseOfCard::Preferred => ConfigureNic::Preferred(needs),
@@ -24,8 +49,27 @@ impl HardwareArguments {
     }
 }
 
+/// Whether stamps of the card may come, of sent frames or of received ones.
+pub(crate) fn may_come(interface: &Interface) -> bool {
+    interface.hwtstamp().ok().flatten().is_some_and(|set| (set.tx(), set.rx()) != (TxMode::OFF, RxFilter::NONE))
+}
+
+/// Follows the clock of a card that may stamp. Where that cannot be done there is nothing to convert its stamps by.
+pub(crate) fn follow(interface: &Interface) -> Option<CardClock> {
+    may_come(interface).then(|| CardClock::follow(interface).ok())?
+}
+
+/// These stamps, and with them what the system clock showed at the card's, as well as that is known now.
+pub(crate) fn converted(stamps: Stamps, card: Option<&CardClock>) -> Stamps {
+    let hardware = stamps.hardware.zip(card);
+    let converted =
+        hardware.and_then(|(hardware, card)| card.to_system(hardware, stamps.software.or(stamps.userspace)));
+    let in_system = converted.map(|Converted { system, bound, .. }| InSystem { stamp: system, bound });
+    Stamps { hardware_in_system: in_system, ..stamps }
+}
+
 /// Says on standard error what became of a wish.
-pub(crate) fn tell(interface: &Interface, grant: NicGrant) -> io::Result<()> {
+fn tell(interface: &Interface, grant: NicGrant) -> io::Result<()> {
     let mut errors = io::stderr().lock();
     match grant {
         NicGrant::Lent { former, now } => {

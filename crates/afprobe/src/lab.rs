@@ -10,9 +10,15 @@ use fast_afpacket::{Interface, MacAddr};
 
 use crate::cli::{Format, LabArguments};
 use crate::engine::{self, Host, Verdict};
-use crate::frame::Path;
+use crate::frame::{Flow, Path};
 use crate::namespace::{NetworkNamespace, become_root_of_a_user_namespace, can_make_network_namespaces};
 use crate::netlink::{LinkSpec, Netlink};
+use crate::reflect::Setup;
+use crate::reflect::responder::Responder;
+use crate::treatment::Treatment;
+use crate::two_way::prober::{Prober, Route};
+use crate::two_way::run as two_way;
+use crate::wire::{Wire, stamp};
 
 /// A host of the lab. The Vagrant machines of the Go package have the same names, addresses and interface.
 struct LabHost {
@@ -68,6 +74,14 @@ impl Lab {
         Ok(Self { namespaces, is_in_user_namespace: is_ordinary_user })
     }
 
+    /// Only a hint: where it cannot be written, the job goes on.
+    fn tell_ways_in(&self, format: Format) {
+        for Inhabitant { host, namespace } in self.hosts().into_iter().filter(|_| format == Format::Human) {
+            let way_in = way_in(namespace, self.is_in_user_namespace);
+            let _ = writeln!(io::stderr(), "to look into {}: {way_in}", host.name);
+        }
+    }
+
     pub(crate) fn hosts(&self) -> [Inhabitant<'_>; 2] {
         let ([first, second], [near, far]) = (&HOSTS, &self.namespaces);
         [Inhabitant { host: first, namespace: near }, Inhabitant { host: second, namespace: far }]
@@ -91,19 +105,41 @@ impl Inhabitant<'_> {
 
 /// Makes the hosts and runs the job on them.
 pub(crate) fn run(arguments: &LabArguments) -> Result<Verdict> {
-    let (wire, ipv6) = (arguments.job.wire, arguments.ipv6);
-    ensure!(!ipv6 || wire.ports().is_some(), "--ipv6 is for probes over UDP: --wire seed or --wire ptp-udp");
+    if arguments.reflect {
+        return reflect(arguments);
+    }
+    let wire = arguments.job.one_way_wire()?;
+    ensure!(!arguments.ipv6 || wire.ports().is_some(), "--ipv6 is for probes over UDP: --wire seed or --wire ptp-udp");
     let lab = Lab::make()?;
     let [first, second] = lab.hosts();
-    let hosts = [open(first, second, arguments)?, open(second, first, arguments)?];
-    if arguments.job.format == Format::Human {
-        for Inhabitant { host, namespace } in lab.hosts() {
-            // Only a hint: where it cannot be written, the job goes on.
-            let way_in = way_in(namespace, lab.is_in_user_namespace);
-            let _ = writeln!(io::stderr(), "to look into {}: {way_in}", host.name);
-        }
-    }
+    let hosts = [open(first, second, wire, arguments)?, open(second, first, wire, arguments)?];
+    lab.tell_ways_in(arguments.job.format);
     engine::run(&hosts, &arguments.job)
+}
+
+/// The first host probes, the second reflects.
+fn reflect(arguments: &LabArguments) -> Result<Verdict> {
+    let LabArguments { ipv6, two_way, job, .. } = arguments;
+    let lab = Lab::make()?;
+    let [first, second] = lab.hosts();
+    let path = path(first, second, *ipv6)?;
+    let setup = Setup::in_lab(two_way, job)?;
+    let reflector = second
+        .inside(|| Responder::open(second.host.name.to_owned(), &second.interface()?, &setup))
+        .with_context(|| format!("cannot make {}", second.host.name))?;
+    let route = Route {
+        path,
+        treatment: Treatment::STAMP,
+        transport: setup.transport,
+        src_port: None,
+        dst_port: setup.transport.fixed_port().unwrap_or(stamp::PORT),
+    };
+    let name = first.host.name.to_owned();
+    let prober = first
+        .inside(|| Prober::open(name, &first.interface()?, &route, two_way, &job.hardware))
+        .with_context(|| format!("cannot make {}", first.host.name))?;
+    lab.tell_ways_in(job.format);
+    two_way::run(&prober, Some(&reflector), two_way, job)
 }
 
 /// How another process gets into the namespace while this one lives.
@@ -142,20 +178,18 @@ fn connect(namespaces: &[NetworkNamespace; 2]) -> Result<()> {
     Ok(())
 }
 
-fn open(own: Inhabitant<'_>, peer: Inhabitant<'_>, arguments: &LabArguments) -> Result<Host> {
-    let (wire, ipv6) = (arguments.job.wire, arguments.ipv6);
-    let (host, peer) = (own.host, peer.host);
+fn path(from: Inhabitant<'_>, to: Inhabitant<'_>, ipv6: bool) -> Result<Path> {
+    let (from, to) = (from.host, to.host);
     let address = |host: &LabHost| -> Result<IpAddr> { Ok(if ipv6 { host.ipv6 } else { host.ipv4 }.parse()?) };
-    let path = Path {
-        src_mac: host.mac,
-        dst_mac: peer.mac,
-        src_addr: address(host)?,
-        dst_addr: address(peer)?,
-        wire,
-        ports: wire.ports(),
-    };
-    own.inside(|| Host::open(host.name.to_owned(), &own.interface()?, path, &arguments.job.hardware))
-        .with_context(|| format!("cannot make {}", host.name))
+    Ok(Path { src_mac: from.mac, dst_mac: to.mac, src_addr: address(from)?, dst_addr: address(to)? })
+}
+
+fn open(own: Inhabitant<'_>, peer: Inhabitant<'_>, wire: Wire, arguments: &LabArguments) -> Result<Host> {
+    let path = path(own, peer, arguments.ipv6)?;
+    let flow = Flow { path, treatment: Treatment::SEED, wire, ports: wire.ports() };
+    let name = own.host.name;
+    own.inside(|| Host::open(name.to_owned(), &own.interface()?, &flow, &arguments.job.hardware))
+        .with_context(|| format!("cannot make {name}"))
 }
 
 /// Runs `work` on a thread of its own inside the namespace. Sockets opened there stay there.

@@ -1,10 +1,14 @@
 //! `afprobe`: hosts probe each other over AF_PACKET sockets and show every timestamp of every probe.
 
 mod cli;
+mod clock;
+mod crew;
 mod doctor;
+mod endpoint;
 mod engine;
 mod frame;
 mod hardware;
+mod ids;
 mod in_order;
 mod lab;
 mod namespace;
@@ -14,13 +18,20 @@ mod nic;
 mod plan;
 mod probe;
 mod receiver;
+mod reflect;
+mod reflector;
 mod report;
 mod resolve_frames;
+mod schedule;
 mod sender;
 mod session;
 mod sink;
 mod stats;
+mod threads;
+mod treatment;
+mod two_way;
 mod warm_up;
+mod way;
 mod wire;
 
 use std::io::{self, Write};
@@ -33,8 +44,8 @@ use engine::Verdict;
 
 /// The job could not be done: bad arguments, or a host that cannot do it.
 const CANNOT: u8 = 2;
-/// More probes were lost than allowed.
-const LOST: u8 = 1;
+/// More probes were lost than allowed, or they took longer.
+const BEYOND_LIMITS: u8 = 1;
 /// The doctor's findings.
 const SOFTWARE_ONLY: u8 = 3;
 const NOT_DELIVERED: u8 = 4;
@@ -43,12 +54,13 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Lab(arguments) => lab::run(&arguments),
         Command::Run(arguments) => plan::run(&arguments),
+        Command::Reflect(arguments) => reflect::run(&arguments),
         Command::Nic(arguments) => nic::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     };
     match done {
         Ok(Verdict::Fine) => ExitCode::SUCCESS,
-        Ok(Verdict::TooMuchLost) => ExitCode::from(LOST),
+        Ok(Verdict::BeyondLimits) => ExitCode::from(BEYOND_LIMITS),
         Ok(Verdict::SoftwareOnly) => ExitCode::from(SOFTWARE_ONLY),
         Ok(Verdict::NotDelivered) => ExitCode::from(NOT_DELIVERED),
         Err(error) => {

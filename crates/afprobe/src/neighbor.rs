@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use fast_afpacket::{EtherType, Interface, MacAddr, PacketSocket, Timestamping};
+use fast_afpacket::{EtherType, Filter, Interface, MacAddr, PacketSocket, Timestamping, VlanTag};
 
 use crate::netlink::Netlink;
 use crate::resolve_frames::{arp_answer, arp_request, neighbor_advertisement, neighbor_solicitation};
@@ -13,22 +13,39 @@ use crate::resolve_frames::{arp_answer, arp_request, neighbor_advertisement, nei
 const ATTEMPTS: u32 = 3;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The MAC address of `target`, which is on the link of this interface.
-pub(crate) fn mac_of(
-    target: IpAddr,
-    interface: &Interface,
-    src_mac: MacAddr,
-    src_addr: IpAddr,
-    netlink: &mut Netlink,
-) -> Result<MacAddr> {
-    match netlink.neighbor(interface.index(), target)? {
+/// Where to ask, and as whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link<'a> {
+    pub(crate) interface: &'a Interface,
+    pub(crate) src_mac: MacAddr,
+    pub(crate) src_addr: IpAddr,
+    /// The tag of the frames that will be sent there.
+    pub(crate) vlan: Option<VlanTag>,
+}
+
+impl Link<'_> {
+    /// The VLAN that this host's own stack is not in. Identifier 0 is none: it gives a frame a priority.
+    fn foreign_vlan(&self) -> Option<VlanTag> {
+        self.vlan.filter(|tag| tag.id() != 0)
+    }
+}
+
+/// The MAC address of `target`, which is on this link.
+pub(crate) fn mac_of(target: IpAddr, link: &Link<'_>, netlink: &mut Netlink) -> Result<MacAddr> {
+    // What the kernel knows of the interface's hosts, it has heard without a tag.
+    let known = match link.foreign_vlan() {
+        Some(_) => None,
+        None => netlink.neighbor(link.interface.index(), target)?,
+    };
+    match known {
         Some(octets) => Ok(MacAddr::new(octets)),
-        None => ask(target, interface, src_mac, src_addr),
+        None => ask(target, link),
     }
 }
 
 /// Asks by ARP (RFC 826) or neighbour solicitation (RFC 4861).
-fn ask(target: IpAddr, interface: &Interface, src_mac: MacAddr, src_addr: IpAddr) -> Result<MacAddr> {
+fn ask(target: IpAddr, link: &Link<'_>) -> Result<MacAddr> {
+    let Link { interface, src_mac, src_addr, .. } = *link;
     let (question, protocol) = match (src_addr, target) {
         (IpAddr::V4(src), IpAddr::V4(target)) => (arp_request(src_mac.octets(), src, target), EtherType::ARP),
         (IpAddr::V6(src), IpAddr::V6(target)) => {
@@ -36,11 +53,15 @@ fn ask(target: IpAddr, interface: &Interface, src_mac: MacAddr, src_addr: IpAddr
         }
         _ => bail!("cannot ask for the MAC address of {target} from {src_addr}, of another family: give --dst-mac"),
     };
+    let vlan = link.foreign_vlan();
+    let question = tagged(question, vlan)?;
     let answer = |frame: &[u8]| match target {
         IpAddr::V4(target) => arp_answer(frame, target),
         IpAddr::V6(target) => neighbor_advertisement(frame, target),
     };
-    let socket = PacketSocket::options().protocol(protocol).timestamping(Timestamping::empty()).bind(interface)?;
+    // Of all protocols, and filtered: a socket of one protocol is not told of the tag.
+    let options = PacketSocket::options().filter(&Filter::ether_type(protocol));
+    let socket = options.timestamping(Timestamping::empty()).bind(interface)?;
     let mut buf = [0; 2048];
     for _ in 0..ATTEMPTS {
         socket.send(&question).with_context(|| format!("cannot ask for the MAC address of {target}"))?;
@@ -48,7 +69,9 @@ fn ask(target: IpAddr, interface: &Interface, src_mac: MacAddr, src_addr: IpAddr
         loop {
             match socket.recv(&mut buf) {
                 Ok(meta) => {
-                    if let Some(octets) = buf.get(..meta.len).and_then(answer) {
+                    let id = |tag: Option<VlanTag>| tag.map_or(0, VlanTag::id);
+                    let frame = buf.get(..meta.len).filter(|_| id(meta.vlan) == id(vlan));
+                    if let Some(octets) = frame.and_then(answer) {
                         return Ok(MacAddr::new(octets));
                     }
                 }
@@ -57,5 +80,15 @@ fn ask(target: IpAddr, interface: &Interface, src_mac: MacAddr, src_addr: IpAddr
             }
         }
     }
-    bail!("{target} does not say its MAC address on {interface}: is it up? Otherwise give --dst-mac");
+    let in_vlan = vlan.map(|tag| format!(" in VLAN {}", tag.id())).unwrap_or_default();
+    bail!("{target} does not say its MAC address on {interface}{in_vlan}: is it up? Otherwise give --dst-mac");
+}
+
+fn tagged(mut frame: Vec<u8>, tag: Option<VlanTag>) -> Result<Vec<u8>> {
+    if let Some(tag) = tag {
+        let len = frame.len();
+        frame.resize(len + 4, 0);
+        tag.restore(&mut frame, len)?;
+    }
+    Ok(frame)
 }

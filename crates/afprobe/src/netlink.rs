@@ -183,8 +183,16 @@ impl Netlink {
         let answers = self
             .dump(&RouteNetlinkMessage::GetAddress(query))
             .with_context(|| format!("cannot list the addresses of interface {index}"))?;
-        let usable = |answer| usable_address(answer, index);
+        let usable = |answer| usable_address(answer, Some(index));
         Ok(answers.iter().filter_map(usable).collect())
+    }
+
+    /// All addresses of this host that may be sent to, on whatever interface.
+    pub(crate) fn own_addresses(&mut self) -> Result<Vec<IpAddr>> {
+        let answers = self
+            .dump(&RouteNetlinkMessage::GetAddress(AddressMessage::default()))
+            .context("cannot list the addresses of this host")?;
+        Ok(answers.iter().filter_map(|answer| usable_address(answer, None)).map(|(address, _)| address).collect())
     }
 
     /// The first address of an interface in the scope of `destination`, to speak from where the route names none.
@@ -329,13 +337,15 @@ fn usable_mac(entry: &NeighbourMessage, address: IpAddr) -> Option<[u8; 6]> {
     })
 }
 
-fn usable_address(answer: &RouteNetlinkMessage, index: u32) -> Option<(IpAddr, u8)> {
+/// On any interface, if none is named.
+fn usable_address(answer: &RouteNetlinkMessage, index: Option<u32>) -> Option<(IpAddr, u8)> {
     let RouteNetlinkMessage::NewAddress(message) = answer else {
         return None;
     };
     // Until duplicate address detection is through, and for good when it found a duplicate, the address is not ours.
     let refused = AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed;
-    if message.header.index != index || message.header.flags.intersects(refused) {
+    let is_elsewhere = index.is_some_and(|index| message.header.index != index);
+    if is_elsewhere || message.header.flags.intersects(refused) {
         return None;
     }
     let mut own = None;

@@ -1,94 +1,95 @@
 //! From flags and the facts of the host to what can be opened: interface, addresses, ports.
 
-use std::net::IpAddr;
+use std::num::NonZero;
 
-use anyhow::{Context, Result, bail, ensure};
-use fast_afpacket::{Interface, MacAddr};
+use anyhow::{Context, Result, ensure};
+use fast_afpacket::Interface;
 
-use crate::cli::RunArguments;
+use crate::cli::{RunArguments, WireName};
+use crate::endpoint::{Endpoint, ScopedAddr};
 use crate::engine::{self, Host, Verdict};
-use crate::frame::Path;
-use crate::neighbor;
-use crate::netlink::Netlink;
-use crate::wire::{Ports, Wire};
+use crate::frame::Flow;
+use crate::treatment::Treatment;
+use crate::two_way::prober::{Prober, Route};
+use crate::two_way::run as two_way;
+use crate::two_way::transport::Transport;
+use crate::way::{self, Given};
+use crate::wire::{Ports, Wire, stamp};
 
 /// Probes one other host from this one.
 pub(crate) fn run(arguments: &RunArguments) -> Result<Verdict> {
-    let (interface, path) = find_path(arguments)?;
-    let name = match &arguments.host {
-        Some(name) => name.clone(),
-        None => host_name()?,
-    };
-    let host = Host::open(name, &interface, path, &arguments.job.hardware)?;
+    let name = host_name(arguments.host.as_deref())?;
+    if let Some(reflector) = &arguments.reflector {
+        // clap forgives an argument what it requires, where that conflicts with another.
+        ensure!(
+            arguments.dst_addr.is_none() && arguments.dst_port.is_none(),
+            "--dst-addr and --dst-port are for probes that go one way: --reflector says address and port"
+        );
+        let (interface, route) = find_route(reflector, arguments)?;
+        let prober = Prober::open(name, &interface, &route, &arguments.two_way, &arguments.job.hardware)?;
+        return two_way::run(&prober, None, &arguments.two_way, &arguments.job);
+    }
+    let dst = arguments.dst_addr.as_ref().context("--dst-addr or --reflector is needed")?;
+    let (interface, flow) = find_flow(dst, arguments)?;
+    let host = Host::open(name, &interface, &flow, &arguments.job.hardware)?;
     engine::run(&[host], &arguments.job)
 }
 
-fn host_name() -> Result<String> {
+/// The name that was given, or that the host has.
+pub(crate) fn host_name(given: Option<&str>) -> Result<String> {
+    if let Some(name) = given {
+        return Ok(name.to_owned());
+    }
     let file = "/proc/sys/kernel/hostname";
     let name = std::fs::read_to_string(file).with_context(|| format!("cannot read {file}: give --host"))?;
     Ok(name.trim_end().to_owned())
 }
 
-/// What was not given is found out: the interface and the source from the route, the MAC address of the next hop from
-/// the kernel's tables or the network.
-fn find_path(arguments: &RunArguments) -> Result<(Interface, Path)> {
-    let wire = arguments.job.wire;
-    let ports = find_ports(arguments)?;
-    let dst_addr = arguments.dst_addr;
-    let mut netlink = Netlink::open()?;
-    let given = arguments.iface_name.as_deref().map(Interface::by_name).transpose()?;
-    let route = netlink.route_to(dst_addr, given.as_ref().map(Interface::index));
-    // With everything given no route is needed.
-    let is_complete = given.is_some() && arguments.src_addr.is_some() && arguments.dst_mac.is_some();
-    let route = match route {
-        Err(_) if is_complete => None,
-        route => Some(route?),
-    };
-    let interface = match (given, &route) {
-        (Some(interface), _) => interface,
-        (None, Some(route)) => Interface::by_index(route.interface_index)?,
-        (None, None) => bail!("no route to {dst_addr}: give --iface-name"),
-    };
-    let src_mac = match arguments.src_mac {
-        Some(mac) => mac,
-        None => own_mac(&interface, dst_addr)?,
-    };
-    let src_addr = match arguments.src_addr.or(route.and_then(|route| route.source)) {
-        Some(address) => address,
-        None => netlink
-            .source_for(interface.index(), dst_addr)?
-            .with_context(|| format!("{interface} has no address to reach {dst_addr} from: give --src-addr"))?,
-    };
-    ensure!(
-        src_addr.is_ipv4() == dst_addr.is_ipv4(),
-        "source {src_addr} and destination {dst_addr} are of different families"
-    );
-    let dst_mac = match arguments.dst_mac {
-        Some(mac) => mac,
-        None => {
-            let gateway = route.and_then(|route| route.gateway);
-            if let (Some(gateway), None) = (gateway, ports) {
-                bail!("{dst_addr} is behind the router {gateway}, which forwards no PTP over Ethernet: --wire ptp-udp");
-            }
-            neighbor::mac_of(gateway.unwrap_or(dst_addr), &interface, src_mac, src_addr, &mut netlink)?
+impl RunArguments {
+    fn given(&self) -> Given<'_> {
+        Given {
+            iface_name: self.iface_name.as_deref(),
+            src_mac: self.src_mac,
+            src_addr: self.src_addr,
+            dst_mac: self.dst_mac,
+            vlan: self.treatment.vlan,
         }
-    };
-    Ok((interface, Path { src_mac, dst_mac, src_addr, dst_addr, wire, ports }))
+    }
+}
+
+fn find_flow(dst: &ScopedAddr, arguments: &RunArguments) -> Result<(Interface, Flow)> {
+    let wire = arguments.job.one_way_wire()?;
+    let ports = find_ports(wire, arguments)?;
+    let (interface, path) = way::find(dst, &arguments.given(), ports.is_some())?;
+    let treatment = arguments.treatment.over(Treatment::SEED);
+    Ok((interface, Flow { path, treatment, wire, ports }))
 }
 
 /// The wire's ports, or those that were given. A card looks for PTP on one port: that cannot be changed.
-fn find_ports(arguments: &RunArguments) -> Result<Option<Ports>> {
+fn find_ports(wire: Wire, arguments: &RunArguments) -> Result<Option<Ports>> {
     let (src, dst) = (arguments.src_port, arguments.dst_port);
     ensure!(
-        arguments.job.wire == Wire::Seed || (src, dst) == (None, None),
+        wire == Wire::Seed || (src, dst) == (None, None),
         "--src-port and --dst-port are for --wire seed: PTP has UDP port 319, and over Ethernet none"
     );
     let given = |ports: Ports| Ports { src: src.unwrap_or(ports.src), dst: dst.unwrap_or(ports.dst), ..ports };
-    Ok(arguments.job.wire.ports().map(given))
+    Ok(wire.ports().map(given))
 }
 
-fn own_mac(interface: &Interface, dst_addr: IpAddr) -> Result<MacAddr> {
-    interface.mac()?.with_context(|| {
-        format!("the way to {dst_addr} is through {interface}, which is no Ethernet link and has no MAC address")
-    })
+fn find_route(reflector: &Endpoint, arguments: &RunArguments) -> Result<(Interface, Route)> {
+    let transport = Transport::named(arguments.job.wire.unwrap_or(WireName::Stamp))?;
+    ensure!(
+        transport == Transport::Udp || (arguments.src_port, reflector.port) == (None, None),
+        "ports can be chosen with --wire stamp: PTP has UDP port 319, and over Ethernet none"
+    );
+    let (interface, path) = way::find(&reflector.host, &arguments.given(), transport != Transport::Ptp)?;
+    let port = reflector.port.map_or(stamp::PORT, NonZero::get);
+    let route = Route {
+        path,
+        treatment: arguments.treatment.over(Treatment::STAMP),
+        transport,
+        src_port: arguments.src_port,
+        dst_port: transport.fixed_port().unwrap_or(port),
+    };
+    Ok((interface, route))
 }

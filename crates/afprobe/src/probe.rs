@@ -25,24 +25,34 @@ pub(crate) struct Tx {
 impl Tx {
     /// What became of it, in a word of the output.
     pub(crate) const fn outcome_name(&self) -> &'static str {
-        match self.outcome.result {
-            TxResult::Complete => "stamped",
-            TxResult::HardwareSkipped => "hardware_skipped",
-            TxResult::Refused { .. } => "refused",
-            _ => "missing",
-        }
+        outcome_name(self.outcome.result)
     }
 
     /// Why a stamp is missing, likewise.
     pub(crate) const fn reason_name(&self) -> Option<&'static str> {
-        match self.outcome.result {
-            TxResult::Missing(MissingReason::DeadlinePassed) => Some("deadline_passed"),
-            TxResult::Missing(MissingReason::QueueOverflowed) => Some("queue_overflowed"),
-            TxResult::Missing(MissingReason::LinkDown) => Some("link_down"),
-            TxResult::Missing(MissingReason::Ambiguous) => Some("ambiguous"),
-            TxResult::Missing(MissingReason::Finished) => Some("finished"),
-            _ => None,
-        }
+        reason_name(self.outcome.result)
+    }
+}
+
+/// What became of a probe on its way out, in a word of the output.
+pub(crate) const fn outcome_name(result: TxResult) -> &'static str {
+    match result {
+        TxResult::Complete => "stamped",
+        TxResult::HardwareSkipped => "hardware_skipped",
+        TxResult::Refused { .. } => "refused",
+        _ => "missing",
+    }
+}
+
+/// Why a stamp of it is missing, likewise.
+pub(crate) const fn reason_name(result: TxResult) -> Option<&'static str> {
+    match result {
+        TxResult::Missing(MissingReason::DeadlinePassed) => Some("deadline_passed"),
+        TxResult::Missing(MissingReason::QueueOverflowed) => Some("queue_overflowed"),
+        TxResult::Missing(MissingReason::LinkDown) => Some("link_down"),
+        TxResult::Missing(MissingReason::Ambiguous) => Some("ambiguous"),
+        TxResult::Missing(MissingReason::Finished) => Some("finished"),
+        _ => None,
     }
 }
 

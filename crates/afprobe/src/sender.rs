@@ -1,19 +1,22 @@
 //! Sends probes at their times and, between two of them, takes the outcomes of those that were sent.
 
+use std::collections::HashMap;
 use std::io::{self, ErrorKind};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use fast_afpacket::{PacketSocket, Timestamping, TxOutcome, TxTracker};
+use fast_afpacket::{PacketSocket, Timestamping, TxKey, TxOutcome, TxTracker};
 
-use crate::frame::ProbeFrame;
-use crate::in_order::{InOrder, key_of};
-use crate::probe::Tx;
+use crate::crew::Stop;
+use crate::schedule::{Pattern, Timetable};
+
+/// Whoever interrupts a job wants to see the summary.
+pub(crate) const PATIENCE_AFTER_STOP: Duration = Duration::from_millis(200);
 
 /// When to send, how often, and with which stamps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Schedule {
+    pub(crate) pattern: Pattern,
     pub(crate) interval: Duration,
     pub(crate) count: Option<u64>,
     pub(crate) duration: Option<Duration>,
@@ -21,81 +24,149 @@ pub(crate) struct Schedule {
     pub(crate) hardware_every: u64,
     /// How long a stamp may take.
     pub(crate) stamp_timeout: Duration,
+    /// How long before its time to stop sleeping.
+    pub(crate) spin: Duration,
 }
 
-/// Sends probes until the schedule or `stop` ends it, and tells of each, in order.
-pub(crate) fn run(
-    socket: &PacketSocket,
-    frame: &mut ProbeFrame,
-    schedule: &Schedule,
-    stop: &AtomicBool,
-    mut tell: impl FnMut(Tx),
-) -> Result<()> {
-    let tracker = TxTracker::new(socket)?.timeout(schedule.stamp_timeout);
-    let mut in_order = InOrder::from(1);
-    let mut settle = |in_order: &mut InOrder, outcome: TxOutcome| {
-        in_order.put(outcome, |probe, outcome| tell(Tx { probe, outcome }));
-    };
-    let start = Instant::now();
-    let end = schedule.duration.map(|duration| start + duration);
-    let mut due = start;
-    for id in 1..=schedule.count.unwrap_or(u64::MAX) {
-        // A stop is looked for after the deadline is set: whoever stops us first says so and then moves the deadline.
-        loop {
-            socket.set_tx_deadline(Some(due));
-            if stop.load(Ordering::SeqCst) {
+/// Makes the frames of probes.
+pub(crate) trait Frames {
+    /// The frame of the probe with this id, to be sent at once.
+    fn frame(&mut self, id: u64) -> Result<&[u8]>;
+}
+
+/// A probe whose stamps have come, or will not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settled {
+    pub(crate) id: u64,
+    /// How long after its time it was sent, if it had one.
+    pub(crate) late: Option<Duration>,
+    pub(crate) outcome: TxOutcome,
+}
+
+/// Sends on a socket and keeps track of what was sent.
+pub(crate) struct Sender<'a, T> {
+    socket: &'a PacketSocket,
+    tracker: TxTracker<'a>,
+    stop: &'a Stop,
+    stamp_timeout: Duration,
+    /// The latest probe that was sent.
+    latest: u64,
+    /// How late those were that are under way.
+    late: HashMap<u64, Duration>,
+    /// Is told of each probe when it is settled.
+    tell: T,
+}
+
+impl<'a, T: FnMut(Settled)> Sender<'a, T> {
+    pub(crate) fn new(socket: &'a PacketSocket, stamp_timeout: Duration, stop: &'a Stop, tell: T) -> Result<Self> {
+        let tracker = TxTracker::new(socket)?.timeout(stamp_timeout);
+        Ok(Self { socket, tracker, stop, stamp_timeout, latest: 0, late: HashMap::new(), tell })
+    }
+
+    /// Sends the probes from this id on, until the schedule or a stop ends it.
+    pub(crate) fn run(&mut self, first: u64, frames: &mut impl Frames, schedule: &Schedule) -> Result<()> {
+        let start = Instant::now();
+        let mut timetable = Timetable::new(schedule.pattern, schedule.interval);
+        for id in first..first.saturating_add(schedule.count.unwrap_or(u64::MAX)) {
+            let due = timetable.due();
+            // What is due later than the clock can tell is never due.
+            let Some(at) = start.checked_add(due.after) else {
+                break;
+            };
+            let is_over = |limit| due.after.max(start.elapsed()) >= limit;
+            if !self.wait_until(at, schedule.spin)? || schedule.duration.is_some_and(is_over) {
                 break;
             }
-            match outcome(&tracker)? {
-                Some(outcome) => settle(&mut in_order, outcome),
-                None if Instant::now() >= due => break,
-                None => {}
+            let stamps = match id % schedule.hardware_every {
+                0 => self.tracker.expected(),
+                _ => self.tracker.expected() - Timestamping::TX_HARDWARE,
+            };
+            self.send(id, due.is_timed.then_some(at), frames, stamps)?;
+        }
+        Ok(())
+    }
+
+    /// Takes outcomes until a time. `false`: a stop came first.
+    pub(crate) fn wait_until(&mut self, due: Instant, spin: Duration) -> Result<bool> {
+        let wake = due.checked_sub(spin).unwrap_or(due);
+        // A stop is looked for after the deadline is set: whoever stops us first says so and then moves the deadline.
+        loop {
+            self.socket.set_tx_deadline(Some(wake));
+            if self.stop.is_set() {
+                return Ok(false);
+            }
+            if !self.take_outcome()? && Instant::now() >= wake {
+                break;
             }
         }
-        if stop.load(Ordering::SeqCst) || end.is_some_and(|end| due.max(Instant::now()) >= end) {
-            break;
+        while Instant::now() < due {
+            std::hint::spin_loop();
         }
-        let stamps = match id % schedule.hardware_every {
-            0 => tracker.expected(),
-            _ => tracker.expected() - Timestamping::TX_HARDWARE,
-        };
-        let bytes = frame.probe(id)?;
-        loop {
-            match tracker.send_stamped(bytes, key_of(id), stamps) {
+        Ok(true)
+    }
+
+    /// Sends a probe, unless a stop comes first.
+    fn send(&mut self, id: u64, due: Option<Instant>, frames: &mut impl Frames, stamps: Timestamping) -> Result<()> {
+        self.latest = id;
+        while !self.stop.is_set() {
+            let frame = frames.frame(id)?;
+            let now = Instant::now();
+            let sent = self.tracker.send_stamped(frame, key_of(id), stamps);
+            match sent {
                 // So many are under way that one has to be settled first.
                 Err(error) if error.kind() == ErrorKind::ResourceBusy => {
-                    socket.set_tx_deadline(Some(Instant::now() + schedule.stamp_timeout));
-                    if let Some(outcome) = outcome(&tracker)? {
-                        settle(&mut in_order, outcome);
-                    }
+                    self.socket.set_tx_deadline(now.checked_add(self.stamp_timeout));
+                    self.take_outcome()?;
                     continue;
                 }
                 Err(error) => refused(error)?,
                 Ok(_) => {}
             }
+            if let Some(due) = due {
+                self.late.insert(id, now.saturating_duration_since(due));
+            }
             break;
         }
-        in_order.expect();
-        due += schedule.interval;
+        Ok(())
     }
-    // The last outcomes.
-    socket.set_tx_deadline(Some(Instant::now() + schedule.stamp_timeout));
-    while !tracker.is_empty() {
-        match outcome(&tracker)? {
-            Some(outcome) => settle(&mut in_order, outcome),
-            None => tracker.finish()?,
+
+    /// Waits for the last outcomes, no longer than stamps may take.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        let patience =
+            if self.stop.is_set() { self.stamp_timeout.min(PATIENCE_AFTER_STOP) } else { self.stamp_timeout };
+        self.socket.set_tx_deadline(Instant::now().checked_add(patience));
+        while !self.tracker.is_empty() {
+            if !self.take_outcome()? {
+                self.tracker.finish()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an outcome and tells of it. `false`: the time is up.
+    fn take_outcome(&mut self) -> Result<bool> {
+        match self.tracker.outcome() {
+            Ok(outcome) => {
+                let id = id_of(outcome.key, self.latest);
+                let late = self.late.remove(&id);
+                (self.tell)(Settled { id, late, outcome });
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::TimedOut => Ok(false),
+            Err(error) => Err(error).context("cannot read TX stamps"),
         }
     }
-    Ok(())
 }
 
-/// An outcome, or `None` when the time is up.
-fn outcome(tracker: &TxTracker<'_>) -> Result<Option<TxOutcome>> {
-    match tracker.outcome() {
-        Ok(outcome) => Ok(Some(outcome)),
-        Err(error) if error.kind() == ErrorKind::TimedOut => Ok(None),
-        Err(error) => Err(error).context("cannot read TX stamps"),
-    }
+/// The kernel carries 32 bits of the id; what is under way at one time is far fewer.
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is what is wanted")]
+const fn key_of(id: u64) -> TxKey {
+    TxKey::new(id as u32)
+}
+
+/// The id of a probe that was sent when the latest had the id `latest`.
+fn id_of(key: TxKey, latest: u64) -> u64 {
+    latest.saturating_sub(key_of(latest).value().wrapping_sub(key.value()).into())
 }
 
 /// A link that is down, or a queue that is full, may be better at the next probe. Anything else ends the job.
@@ -105,5 +176,20 @@ pub(crate) fn refused(error: io::Error) -> Result<()> {
         ErrorKind::NetworkDown | ErrorKind::TimedOut => Ok(()),
         _ if error.raw_os_error() == Some(ENOBUFS) => Ok(()),
         _ => Err(error).context("cannot send a probe"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_by_their_keys() {
+        let end = u64::from(u32::MAX);
+        for latest in [7, end, end + 1, end + 7, u64::MAX] {
+            for back in 0..=7 {
+                assert_eq!(id_of(key_of(latest - back), latest), latest - back);
+            }
+        }
     }
 }

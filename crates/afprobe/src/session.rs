@@ -2,8 +2,9 @@
 
 use fast_afpacket::{SystemStamp, TxResult};
 
+use crate::ids::{Ids, Seen};
 use crate::probe::Event;
-use crate::stats::{Distribution, Figures, Ids, Seen};
+use crate::stats::{Distribution, Figures};
 
 /// The counts of one host.
 #[derive(Debug, Default)]

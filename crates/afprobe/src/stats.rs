@@ -1,123 +1,104 @@
-//! Counts and distributions in constant memory, however long a job runs.
+//! Distributions of times in constant memory, however long a job runs.
 
 use hdrhistogram::Histogram;
 
-/// How many of the latest ids are remembered to tell a duplicate.
-const WINDOW: u64 = 1 << 16;
-const WORD: u64 = 64;
-
-/// Which ids have been seen.
-#[derive(Debug)]
-pub(crate) struct Ids {
-    first: Option<u64>,
-    highest: u64,
-    unique: u64,
-    /// One bit for each id of the window, at its place modulo the window.
-    bits: Vec<u64>,
-}
-
-/// What an id turned out to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
-    New,
-    /// Seen before, or so old that it cannot be told.
-    Duplicate,
-}
-
-impl Default for Ids {
-    fn default() -> Self {
-        let words = WINDOW / WORD;
-        Self { first: None, highest: 0, unique: 0, bits: (0..words).map(|_| 0).collect() }
-    }
-}
-
-impl Ids {
-    pub(crate) fn see(&mut self, id: u64) -> Seen {
-        if self.first.is_none() {
-            self.highest = id;
-        }
-        self.first = Some(self.first.map_or(id, |first| first.min(id)));
-        if id > self.highest {
-            // The places of the ids in between were those of ids that leave the window.
-            let entering = (id - self.highest).min(WINDOW);
-            for new in (id - entering + 1)..=id {
-                self.set(new, false);
-            }
-            self.highest = id;
-        }
-        if self.highest - id >= WINDOW || self.set(id, true) {
-            return Seen::Duplicate;
-        }
-        self.unique += 1;
-        Seen::New
-    }
-
-    /// How many different ids were seen.
-    pub(crate) const fn unique(&self) -> u64 {
-        self.unique
-    }
-
-    /// How many ids between the lowest and the highest were not seen.
-    pub(crate) fn gaps(&self) -> u64 {
-        self.first.map_or(0, |first| (self.highest - first).saturating_add(1).saturating_sub(self.unique))
-    }
-
-    /// Sets an id's bit and gives its former value.
-    fn set(&mut self, id: u64, value: bool) -> bool {
-        let place = id % WINDOW;
-        let mask = 1 << (place % WORD);
-        let word = usize::try_from(place / WORD).ok().and_then(|at| self.bits.get_mut(at));
-        word.is_some_and(|word| {
-            let former = *word & mask != 0;
-            *word = if value { *word | mask } else { *word & !mask };
-            former
-        })
-    }
-}
-
-/// A distribution of times in nanoseconds: least and greatest exact, quantiles within 0.1 percent up to an hour.
+/// A distribution of times in nanoseconds: least and greatest exact, quantiles within 0.1 percent, negative ones too.
 #[derive(Debug)]
 pub(crate) struct Distribution {
-    histogram: Histogram<u64>,
+    /// What the percentage is of is the distance from here.
+    origin: i64,
+    /// How far from the origin, on either side of it. What is below has a histogram only if there is any.
+    above: Histogram<u64>,
+    below: Option<Box<Histogram<u64>>>,
     extremes: Option<(i64, i64)>,
 }
 
 /// The figures of a distribution, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Figures {
+    /// How many times there are.
+    pub(crate) count: u64,
     pub(crate) min: i64,
     pub(crate) p50: i64,
+    pub(crate) p90: i64,
     pub(crate) p99: i64,
+    pub(crate) p999: i64,
     pub(crate) max: i64,
+}
+
+/// A histogram that grows as far as its values need. That is 54 KB for a second, and 440 KB for the 292 years of an `i64`.
+fn histogram() -> Histogram<u64> {
+    const SIGNIFICANT_DIGITS: u8 = 3;
+    Histogram::new(SIGNIFICANT_DIGITS).unwrap_or_else(|_| unreachable!("{SIGNIFICANT_DIGITS} digits are allowed"))
 }
 
 impl Distribution {
     pub(crate) fn new() -> Self {
-        const HOUR: u64 = 3_600_000_000_000;
-        const SIGNIFICANT_DIGITS: u8 = 3;
-        let histogram = Histogram::new_with_max(HOUR, SIGNIFICANT_DIGITS);
-        let histogram =
-            histogram.unwrap_or_else(|_| unreachable!("{SIGNIFICANT_DIGITS} digits and an hour are allowed"));
-        Self { histogram, extremes: None }
+        Self::around(0)
     }
 
-    /// Adds a time. One that is negative, because a clock was stepped, counts as 0 in the quantiles and is shown as it is
-    /// in the extremes.
+    /// For times that are all far from zero and near to this one: their differences shall not drown.
+    pub(crate) fn around(origin: i64) -> Self {
+        Self { origin, above: histogram(), below: None, extremes: None }
+    }
+
+    /// Adds a time.
     pub(crate) fn record(&mut self, nanos: i64) {
-        self.histogram.saturating_record(nanos.max(0).unsigned_abs());
+        let side = if nanos >= self.origin {
+            &mut self.above
+        } else {
+            self.below.get_or_insert_with(|| Box::new(histogram()))
+        };
+        // It grows as it must, and has no other reason to refuse.
+        let recorded = side.record(nanos.abs_diff(self.origin));
+        debug_assert!(recorded.is_ok(), "{nanos}: {recorded:?}");
         let (min, max) = self.extremes.unwrap_or((nanos, nanos));
         self.extremes = Some((min.min(nanos), max.max(nanos)));
     }
 
+    /// How many times there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.above.len() + self.count_below()
+    }
+
+    fn count_below(&self) -> u64 {
+        self.below.as_ref().map_or(0, |below| below.len())
+    }
+
     pub(crate) fn figures(&self) -> Option<Figures> {
         let (min, max) = self.extremes?;
-        let quantile = |q| {
-            let value = self.histogram.value_at_quantile(q);
-            // The histogram gives the upper end of a range, which may lie beyond what was recorded.
-            i64::try_from(value).unwrap_or(i64::MAX).clamp(min, max)
-        };
-        Some(Figures { min, p50: quantile(0.5), p99: quantile(0.99), max })
+        let count = self.count();
+        let [p50, p90, p99, p999] = [500, 900, 990, 999].map(|permille| self.at(rank(count, permille)).clamp(min, max));
+        Some(Figures { count, min, p50, p90, p99, p999, max })
     }
+
+    /// The time with this many that are not greater, itself included.
+    fn at(&self, rank: u64) -> i64 {
+        let count_below = self.count_below();
+        match &self.below {
+            // The least is the one that is furthest from the origin.
+            Some(below) if rank <= count_below => {
+                self.origin.saturating_sub_unsigned(nth(below, count_below - rank + 1))
+            }
+            _ => self.origin.saturating_add_unsigned(nth(&self.above, rank - count_below)),
+        }
+    }
+}
+
+/// The place of a quantile in the order of `count` values, from 1: as many values are not greater as the quantile says.
+fn rank(count: u64, permille: u64) -> u64 {
+    let rank = (u128::from(count) * u128::from(permille)).div_ceil(1_000);
+    u64::try_from(rank).unwrap_or(count).max(1)
+}
+
+/// The value at this place in a histogram, from 1: the middle of its range.
+fn nth(histogram: &Histogram<u64>, place: u64) -> u64 {
+    let mut counted = 0;
+    let range = histogram.iter_recorded().find(|range| {
+        counted += range.count_since_last_iteration();
+        counted >= place
+    });
+    range.map_or(0, |range| histogram.median_equivalent(range.value_iterated_to()))
 }
 
 #[cfg(test)]
@@ -125,48 +106,57 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gaps_and_duplicates() {
-        let mut ids = Ids::default();
-        for (id, seen) in
-            [(5, Seen::New), (7, Seen::New), (6, Seen::New), (7, Seen::Duplicate), (10, Seen::New), (4, Seen::New)]
-        {
-            assert_eq!(ids.see(id), seen, "{id}");
-        }
-        assert_eq!((ids.unique(), ids.gaps()), (5, 2), "8 and 9 are missing between 4 and 10");
-    }
-
-    #[test]
-    fn the_window_moves() {
-        let mut ids = Ids::default();
-        assert_eq!(ids.see(1), Seen::New);
-        assert_eq!(ids.see(WINDOW + 1), Seen::New, "in the place of 1");
-        assert_eq!(ids.see(1), Seen::Duplicate, "too old to tell");
-        assert_eq!(ids.see(2), Seen::New);
-        assert_eq!(ids.see(u64::MAX), Seen::New);
-        assert_eq!(ids.see(u64::MAX - WINDOW + 1), Seen::New);
-        assert_eq!(ids.see(u64::MAX), Seen::Duplicate);
-        assert_eq!(ids.see(0), Seen::Duplicate);
-        assert_eq!(ids.unique(), 5);
-    }
-
-    #[test]
     fn quantiles_are_close_and_extremes_exact() {
         let mut times = Distribution::new();
         assert_eq!(times.figures(), None);
         (1..=100_000).for_each(|nanos| times.record(nanos));
         let figures = times.figures().unwrap();
-        assert_eq!((figures.min, figures.max), (1, 100_000));
-        assert!((figures.p50 - 50_000).abs() <= 50, "{figures:?}");
-        assert!((figures.p99 - 99_000).abs() <= 99, "{figures:?}");
-        times.record(-7);
-        assert_eq!(times.figures().unwrap().min, -7);
+        assert_eq!((figures.count, figures.min, figures.max), (100_000, 1, 100_000));
+        for (quantile, exact) in
+            [(figures.p50, 50_000), (figures.p90, 90_000), (figures.p99, 99_000), (figures.p999, 99_900)]
+        {
+            assert!((quantile - exact).abs() <= exact / 1_000, "{figures:?}");
+        }
+    }
+
+    #[test]
+    fn negative_times_are_negative() {
+        let mut times = Distribution::new();
+        (-600..400).for_each(|nanos| times.record(nanos));
+        let figures = Figures { count: 1_000, min: -600, p50: -101, p90: 299, p99: 389, p999: 398, max: 399 };
+        assert_eq!(times.figures(), Some(figures));
+        let mut times = Distribution::new();
+        [-3, -2, -1].into_iter().for_each(|days| times.record(days * 86_400_000_000_000));
+        let figures = times.figures().unwrap();
+        assert!((figures.p50 + 2 * 86_400_000_000_000).abs() <= 2 * 86_400_000_000, "{figures:?}");
+        assert_eq!((figures.min, figures.max), (-3 * 86_400_000_000_000, -86_400_000_000_000));
+    }
+
+    #[test]
+    fn small_differences_far_from_zero() {
+        const DAY: i64 = 86_400_000_000_000;
+        let mut times = Distribution::around(-DAY);
+        (-400..600).for_each(|nanos| times.record(nanos - DAY));
+        let figures = times.figures().unwrap();
+        assert_eq!([figures.min, figures.p50, figures.p90, figures.max].map(|nanos| nanos + DAY), [-400, 99, 499, 599]);
     }
 
     #[test]
     fn one_value_is_all_quantiles() {
+        for nanos in [123_457, -123_457, 0, i64::MIN, i64::MAX] {
+            let mut times = Distribution::new();
+            times.record(nanos);
+            let Figures { count, min, p50, p90, p99, p999, max } = times.figures().unwrap();
+            assert_eq!([min, p50, p90, p99, p999, max], [nanos; 6]);
+            assert_eq!(count, 1);
+        }
+    }
+
+    #[test]
+    fn a_few_values_are_their_own_quantiles() {
         let mut times = Distribution::new();
-        times.record(123_457);
+        [10, 20, 30, 40].into_iter().for_each(|nanos| times.record(nanos));
         let figures = times.figures().unwrap();
-        assert_eq!([figures.min, figures.p50, figures.p99, figures.max], [123_457; 4]);
+        assert_eq!((figures.p50, figures.p90, figures.p99), (20, 40, 40));
     }
 }

@@ -56,14 +56,20 @@ fn check_twenty_probes(arguments: &str) {
 
     let ended = run(&mut afprobe(&format!("lab --count 20 --interval 50ms --format json {arguments}")));
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    assert_eq!(ended.stdout.matches(r#","schema":1}"#).count(), 1, "in the first line: {}", ended.stdout);
+    assert!(ended.stdout.lines().next().unwrap().ends_with(r#","schema":1}"#), "{}", ended.stdout);
     let log = Log::read(&ended.stdout);
+    let with_schema: Vec<&Value> = log.all().iter().filter(|value| value.get("schema").is_some()).collect();
+    assert_eq!(with_schema, [&log.all()[0]], "the first line");
+    assert_eq!(with_schema[0]["schema"], 1);
     let ids: Vec<u64> = (1..=20).collect();
     for (host, peer) in PEERS {
         assert_eq!(log.probes("tx", host), ids, "sent by {host}");
         assert_eq!(log.probes("rx", peer), ids, "received by {peer}");
         let mut one_way = Vec::new();
         for (tx, rx) in log.of("tx", host).into_iter().zip(log.of("rx", peer)) {
-            assert_eq!((keys(tx), keys(rx)), (TX_KEYS.to_vec(), RX_KEYS.to_vec()));
+            let besides_schema = |value| keys(value).into_iter().filter(|key| *key != "schema");
+            assert!(besides_schema(tx).eq(TX_KEYS) && besides_schema(rx).eq(RX_KEYS), "{tx} {rx}");
             assert_eq!(tx["outcome"], "stamped", "{tx}");
             assert!(tx["hardware_ns"].is_null() && rx["hardware_ns"].is_null(), "{tx} {rx}");
             let (sent, received) = (number(tx, "software_ns"), number(rx, "software_ns"));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use fast_afpacket::{Interface, PacketSocket, PacketType, SystemStamp, Timestampi
 
 use super::probes::{Kind, Session, filter, probe_of_any_kind};
 use super::target::{Answers, Target};
+use crate::endpoint;
 use crate::frame::ProbeFrame;
 use crate::nic::STAMPS;
 use crate::sink::Sink;
@@ -64,12 +65,12 @@ type SentFrames = BTreeMap<u32, Sent>;
 
 /// Examines an interface that is up, or gives `None` if it was stopped.
 pub(super) fn run(interface: &Interface, target: &Target, stop: &AtomicBool) -> Result<Option<Vec<Count>>> {
-    let filter = filter(Some(target.src_addr))?;
+    let filter = filter(Some(target.path.src_addr))?;
     let socket =
         PacketSocket::options().dual(true).timestamping(Timestamping::all()).filter(&filter).bind(interface)?;
     let _sinks = match target.answers {
         Answers::Nobody => Vec::new(),
-        Answers::Peer(_) | Answers::Itself => open_sinks(&[target.src_addr]),
+        Answers::Peer(_) | Answers::Itself => open_sinks(&[endpoint::local(target.path.src_addr, 0, interface)]),
     };
     warm_up::wait_for_stamping();
     let session = Session::new();
@@ -90,17 +91,21 @@ pub(super) fn run(interface: &Interface, target: &Target, stop: &AtomicBool) -> 
 }
 
 /// Keeps the kernel from answering probes with ICMP. Where it cannot be done the examination is none the worse for it.
-pub(super) fn open_sinks(addresses: &[IpAddr]) -> Vec<Sink> {
+pub(super) fn open_sinks(addresses: &[SocketAddr]) -> Vec<Sink> {
     let ports = Kind::ALL.into_iter().filter_map(|kind| kind.wire().ports());
-    let places = ports.flat_map(|ports| addresses.iter().map(move |address| (*address, ports.dst)));
-    places.filter_map(|(address, port)| Sink::open_unless_taken(address, port).ok().flatten()).collect()
+    let with_port = |mut address: SocketAddr, port| {
+        address.set_port(port);
+        address
+    };
+    let places = ports.flat_map(|ports| addresses.iter().map(move |address| with_port(*address, ports.dst)));
+    places.filter_map(|place| Sink::open_unless_taken(place).ok().flatten()).collect()
 }
 
 /// Sends the frames at their times, of each kind in turn, and reads the reports of those that were sent.
 fn send(socket: &PacketSocket, session: Session, target: &Target, stop: &AtomicBool) -> Result<SentFrames> {
     let mut frames = Vec::new();
     for kind in Kind::ALL {
-        frames.push((kind, ProbeFrame::new(&target.path(kind.wire()))?));
+        frames.push((kind, ProbeFrame::new(&target.flow(kind.wire()))?));
     }
     let mut sent = SentFrames::new();
     let mut due = Instant::now();
@@ -111,7 +116,7 @@ fn send(socket: &PacketSocket, session: Session, target: &Target, stop: &AtomicB
                 return Ok(sent);
             }
             let key = kind.key(number);
-            let bytes = frame.probe(session.request(key))?;
+            let bytes = frame.probe(session.request(key));
             let at = Instant::now();
             // However late this one is, the card has its time until the next.
             due = at + INTERVAL;

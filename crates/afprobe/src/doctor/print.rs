@@ -114,7 +114,7 @@ const fn verdict_name(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::SoftwareOnly => "software_only",
         Verdict::NotDelivered => "not_delivered",
-        Verdict::Fine | Verdict::TooMuchLost => "delivered",
+        Verdict::Fine | Verdict::BeyondLimits => "delivered",
     }
 }
 

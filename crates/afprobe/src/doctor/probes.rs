@@ -131,7 +131,8 @@ fn any_of(filters: &[Filter]) -> Result<Filter> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Path, ProbeFrame};
+    use crate::frame::{Flow, Path, ProbeFrame};
+    use crate::treatment::Treatment;
 
     #[test]
     fn whose_an_id_is() {
@@ -162,18 +163,19 @@ mod tests {
 
     #[test]
     fn the_filter_keeps_probes_of_each_kind() {
-        let path = |wire: Wire, dst_addr: &str| Path {
-            src_mac: "02:00:00:00:00:01".parse().unwrap(),
-            dst_mac: "02:00:00:00:00:02".parse().unwrap(),
-            src_addr: "192.0.2.1".parse().unwrap(),
-            dst_addr: dst_addr.parse().unwrap(),
-            wire,
-            ports: wire.ports(),
+        let flow = |wire: Wire, dst_addr: &str| {
+            let path = Path {
+                src_mac: "02:00:00:00:00:01".parse().unwrap(),
+                dst_mac: "02:00:00:00:00:02".parse().unwrap(),
+                src_addr: "192.0.2.1".parse().unwrap(),
+                dst_addr: dst_addr.parse().unwrap(),
+            };
+            Flow { path, treatment: Treatment::SEED, wire, ports: wire.ports() }
         };
         let filter_for = |address: &str| filter(Some(address.parse().unwrap())).unwrap();
         for kind in Kind::ALL {
-            let mut frame = ProbeFrame::new(&path(kind.wire(), "192.0.2.2")).unwrap();
-            let bytes = frame.probe(Session::new().request(kind.key(1))).unwrap();
+            let mut frame = ProbeFrame::new(&flow(kind.wire(), "192.0.2.2")).unwrap();
+            let bytes = frame.probe(Session::new().request(kind.key(1)));
             assert!(filter(None).unwrap().matches(bytes), "{kind:?}");
             assert!(filter_for("192.0.2.2").matches(bytes), "{kind:?}");
             assert_eq!(filter_for("192.0.2.3").matches(bytes), kind == Kind::PtpEthernet);
@@ -182,8 +184,8 @@ mod tests {
             other[12..14].copy_from_slice(&[0x88, 0xb5]);
             assert!(!filter(None).unwrap().matches(&other));
         }
-        let mut other = path(Wire::Seed, "192.0.2.2");
+        let mut other = flow(Wire::Seed, "192.0.2.2");
         other.ports.as_mut().unwrap().dst += 1;
-        assert!(!filter(None).unwrap().matches(ProbeFrame::new(&other).unwrap().probe(1).unwrap()), "another port");
+        assert!(!filter(None).unwrap().matches(ProbeFrame::new(&other).unwrap().probe(1)), "another port");
     }
 }

@@ -13,9 +13,10 @@ use super::examine::open_sinks;
 use super::probes::{filter, probe_of_any_kind, reply_to};
 use super::target::own_mac;
 use crate::engine::Verdict;
-use crate::frame::{Path, ProbeFrame};
+use crate::frame::{Flow, Path, ProbeFrame};
 use crate::sender;
 use crate::sink::Sink;
+use crate::treatment::Treatment;
 use crate::wire::Wire;
 
 /// How long a reply may wait for room. The next request matters more.
@@ -49,7 +50,7 @@ impl Reflector {
         // No stamps: what is examined is the other end.
         let options = PacketSocket::options().dual(true).timestamping(Timestamping::empty());
         let socket = options.filter(&filter(None)?).bind(interface)?;
-        let sinks = open_sinks(&[Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()]);
+        let sinks = open_sinks(&[(Ipv4Addr::UNSPECIFIED, 0).into(), (Ipv6Addr::UNSPECIFIED, 0).into()]);
         Ok(Self { socket, mac, _sinks: sinks })
     }
 
@@ -74,14 +75,14 @@ impl Reflector {
             };
             // What is sent to all, or to another host and seen by chance, is not for this one to answer.
             let frame = buf.get(..meta.len).filter(|_| meta.from.packet_type() == PacketType::Host);
-            let Some((path, id)) = frame.and_then(|frame| {
+            let Some((flow, id)) = frame.and_then(|frame| {
                 let (kind, id) = probe_of_any_kind(frame, meta.checksum)?;
                 Some((way_back(frame, kind.wire(), self.mac)?, reply_to(id)?))
             }) else {
                 continue;
             };
             socket.set_write_deadline(Some(Instant::now() + PATIENCE));
-            match socket.send(ProbeFrame::new(&path)?.probe(id)?) {
+            match socket.send(ProbeFrame::new(&flow)?.probe(id)) {
                 Ok(_) => count += 1,
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => return Ok(count),
                 Err(error) => sender::refused(error)?,
@@ -91,7 +92,7 @@ impl Reflector {
 }
 
 /// The way from here to the sender of a frame.
-fn way_back(frame: &[u8], wire: Wire, own: MacAddr) -> Option<Path> {
+fn way_back(frame: &[u8], wire: Wire, own: MacAddr) -> Option<Flow> {
     let packet = SlicedPacket::from_ethernet(frame).ok()?;
     let Some(LinkSlice::Ethernet2(ethernet)) = &packet.link else {
         return None;
@@ -108,27 +109,28 @@ fn way_back(frame: &[u8], wire: Wire, own: MacAddr) -> Option<Path> {
         _ => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()),
     };
     // A frame that claims to come from all would be answered to all.
-    (!dst_mac.is_multicast()).then(|| Path { src_mac: own, dst_mac, src_addr, dst_addr, wire, ports: wire.ports() })
+    let path = Path { src_mac: own, dst_mac, src_addr, dst_addr };
+    let flow = Flow { path, treatment: Treatment::SEED, wire, ports: wire.ports() };
+    (!dst_mac.is_multicast()).then_some(flow)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn path(wire: Wire, src_addr: &str, dst_addr: &str) -> Path {
-        Path {
+    fn flow(wire: Wire, src_addr: &str, dst_addr: &str) -> Flow {
+        let path = Path {
             src_mac: "02:00:00:00:00:01".parse().unwrap(),
             dst_mac: "02:00:00:00:00:02".parse().unwrap(),
             src_addr: src_addr.parse().unwrap(),
             dst_addr: dst_addr.parse().unwrap(),
-            wire,
-            ports: wire.ports(),
-        }
+        };
+        Flow { path, treatment: Treatment::SEED, wire, ports: wire.ports() }
     }
 
-    fn back(there: &Path) -> Option<Path> {
+    fn back(there: &Flow) -> Option<Flow> {
         let mut frame = ProbeFrame::new(there).unwrap();
-        way_back(frame.probe(1).unwrap(), there.wire, there.dst_mac)
+        way_back(frame.probe(1), there.wire, there.path.dst_mac)
     }
 
     #[test]
@@ -138,22 +140,18 @@ mod tests {
             (Wire::PtpUdp, "2001:db8::1", "2001:db8::2"),
             (Wire::Ptp, "0.0.0.0", "0.0.0.0"),
         ] {
-            let there = path(wire, src, dst);
-            let expected = Path {
-                src_mac: there.dst_mac,
-                dst_mac: there.src_mac,
-                src_addr: there.dst_addr,
-                dst_addr: there.src_addr,
-                ..there
-            };
-            assert_eq!(back(&there), Some(expected));
+            let there = flow(wire, src, dst);
+            let Path { src_mac, dst_mac, src_addr, dst_addr } = there.path;
+            let reversed = Path { src_mac: dst_mac, dst_mac: src_mac, src_addr: dst_addr, dst_addr: src_addr };
+            assert_eq!(back(&there), Some(Flow { path: reversed, ..there }));
         }
     }
 
     #[test]
     fn nobody_sends_from_a_group_nor_to_all() {
-        let there = path(Wire::Seed, "192.0.2.1", "224.0.0.107");
-        assert_eq!(back(&there).unwrap().src_addr, Ipv4Addr::UNSPECIFIED);
-        assert_eq!(back(&Path { src_mac: MacAddr::BROADCAST, ..there }), None);
+        let there = flow(Wire::Seed, "192.0.2.1", "224.0.0.107");
+        assert_eq!(back(&there).unwrap().path.src_addr, Ipv4Addr::UNSPECIFIED);
+        let from_all = Path { src_mac: MacAddr::BROADCAST, ..there.path };
+        assert_eq!(back(&Flow { path: from_all, ..there }), None);
     }
 }

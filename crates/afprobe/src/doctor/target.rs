@@ -7,9 +7,10 @@ use anyhow::{Context, Result, bail, ensure};
 use fast_afpacket::{Interface, InterfaceFlags, MacAddr};
 use netlink_packet_route::AddressFamily;
 
-use crate::frame::Path;
-use crate::neighbor;
+use crate::frame::{Flow, Path};
+use crate::neighbor::{self, Link};
 use crate::netlink::Netlink;
+use crate::treatment::Treatment;
 use crate::wire::Wire;
 
 /// Of PTP's peer-delay messages: no bridge forwards what is sent there, and no host answers this.
@@ -56,10 +57,7 @@ pub(super) enum Answers {
 /// From where to where.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target {
-    src_mac: MacAddr,
-    dst_mac: MacAddr,
-    pub(super) src_addr: IpAddr,
-    dst_addr: IpAddr,
+    pub(super) path: Path,
     pub(super) answers: Answers,
 }
 
@@ -88,7 +86,8 @@ impl Target {
         if is_loopback(interface)? {
             ensure!(peer.is_none(), "{interface} is its own peer: without --peer");
             let own = Ipv4Addr::LOCALHOST.into();
-            return Ok(Self { src_mac, dst_mac: src_mac, src_addr: own, dst_addr: own, answers: Answers::Itself });
+            let path = Path { src_mac, dst_mac: src_mac, src_addr: own, dst_addr: own };
+            return Ok(Self { path, answers: Answers::Itself });
         }
         let (dst_mac, answers) = match peer {
             Some(Peer::Address(address)) => return Self::towards(address, interface, src_mac, &mut netlink),
@@ -100,7 +99,7 @@ impl Target {
         };
         let own = netlink.addresses(interface.index(), AddressFamily::Inet)?.into_iter().next();
         let src_addr = own.map_or(Ipv4Addr::UNSPECIFIED.into(), |(address, _)| address);
-        Ok(Self { src_mac, dst_mac, src_addr, dst_addr: NOBODY_ADDR, answers })
+        Ok(Self { path: Path { src_mac, dst_mac, src_addr, dst_addr: NOBODY_ADDR }, answers })
     }
 
     fn towards(address: IpAddr, interface: &Interface, src_mac: MacAddr, netlink: &mut Netlink) -> Result<Self> {
@@ -115,14 +114,15 @@ impl Target {
             bail!("{address} is this host's own address: a peer is another host");
         }
         let next_hop = route.gateway.unwrap_or(address);
-        let dst_mac = neighbor::mac_of(next_hop, interface, src_mac, src_addr, netlink)
-            .with_context(|| format!("cannot reach the peer {address}"))?;
-        Ok(Self { src_mac, dst_mac, src_addr, dst_addr: address, answers: Answers::Peer(Peer::Address(address)) })
+        let link = Link { interface, src_mac, src_addr, vlan: None };
+        let dst_mac =
+            neighbor::mac_of(next_hop, &link, netlink).with_context(|| format!("cannot reach the peer {address}"))?;
+        let path = Path { src_mac, dst_mac, src_addr, dst_addr: address };
+        Ok(Self { path, answers: Answers::Peer(Peer::Address(address)) })
     }
 
-    pub(super) fn path(&self, wire: Wire) -> Path {
-        let Self { src_mac, dst_mac, src_addr, dst_addr, .. } = *self;
-        Path { src_mac, dst_mac, src_addr, dst_addr, wire, ports: wire.ports() }
+    pub(super) fn flow(&self, wire: Wire) -> Flow {
+        Flow { path: self.path, treatment: Treatment::SEED, wire, ports: wire.ports() }
     }
 }
 

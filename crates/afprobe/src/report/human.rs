@@ -4,19 +4,38 @@ use std::io::{self, Write};
 
 use fast_afpacket::{Stats, SystemStamp, TxResult};
 
-use super::{Report, go_duration};
+use super::two_way::human as two_way;
+use super::{Look, Report, Start, TwoWaySummary, go_duration};
 use crate::probe::{Rx, Tx};
 use crate::session::Summary;
+use crate::two_way::{Finished, Progress};
+
+/// Back to the first column, and nothing from there on.
+const CLEAR_LINE: &str = "\r\x1b[K";
 
 pub(crate) struct Human<W> {
     out: W,
+    look: Look,
     /// Whether the heading of the summary is printed.
     summarizing: bool,
+    /// Against whom it is measured, there and back.
+    start: Option<Start>,
+    /// Whether the last line is one of progress, which gives way to the next.
+    is_provisional: bool,
 }
 
 impl<W: Write> Human<W> {
-    pub(crate) fn new(out: W) -> Self {
-        Self { out, summarizing: false }
+    pub(crate) fn new(out: W, look: Look) -> Self {
+        Self { out, look, summarizing: false, start: None, is_provisional: false }
+    }
+
+    /// Writes lines where the one of progress was.
+    fn lines(&mut self, lines: &str) -> io::Result<()> {
+        if self.is_provisional {
+            self.is_provisional = false;
+            write!(self.out, "{CLEAR_LINE}")?;
+        }
+        write!(self.out, "{lines}")
     }
 }
 
@@ -58,7 +77,7 @@ impl<W: Write> Report for Human<W> {
 
     fn stats(&mut self, host: &str, stats: &Stats, foreign: u64) -> io::Result<()> {
         let Stats { received, dropped, .. } = stats;
-        writeln!(self.out, "{host}  {received} frames received, {dropped} dropped, {foreign} foreign")
+        self.lines(&format!("{host}  {received} frames received, {dropped} dropped, {foreign} foreign\n"))
     }
 
     fn summary(&mut self, host: &str, summary: &Summary) -> io::Result<()> {
@@ -96,6 +115,30 @@ impl<W: Write> Report for Human<W> {
             writeln!(self.out, "{host}: the kernel refused {} probes", summary.refused)?;
         }
         Ok(())
+    }
+
+    fn start(&mut self, start: &Start) -> io::Result<()> {
+        self.lines(&two_way::start(start))?;
+        self.start = Some(start.clone());
+        self.out.flush()
+    }
+
+    fn probe(&mut self, finished: &Finished) -> io::Result<()> {
+        if self.look.verbose { self.lines(&two_way::probe(finished)) } else { Ok(()) }
+    }
+
+    fn progress(&mut self, progress: &Progress) -> io::Result<()> {
+        if !self.look.progress {
+            return Ok(());
+        }
+        self.lines(&two_way::progress(progress))?;
+        self.is_provisional = true;
+        self.out.flush()
+    }
+
+    fn two_way_summary(&mut self, summary: &TwoWaySummary) -> io::Result<()> {
+        let page = two_way::summary(self.start.as_ref(), summary);
+        self.lines(&page)
     }
 
     fn flush(&mut self) -> io::Result<()> {

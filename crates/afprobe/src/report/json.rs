@@ -5,27 +5,40 @@ use std::io::{self, Write};
 use fast_afpacket::{HardwareStamp, Stats, SystemStamp};
 use serde_json::{Value, json};
 
-use super::Report;
+use super::two_way::json as two_way;
+use super::{Report, Start, TwoWaySummary};
 use crate::probe::{Rx, Tx};
 use crate::session::Summary;
 use crate::stats::Figures;
+use crate::two_way::{Finished, Progress};
 
-pub(crate) struct Json<W>(W);
+/// Counted up when a key goes, or means something else.
+const SCHEMA: u32 = 1;
+
+pub(crate) struct Json<W> {
+    out: W,
+    /// Whether a line was printed, and in it what the others are to be understood by.
+    has_begun: bool,
+}
 
 impl<W: Write> Json<W> {
     pub(crate) fn new(out: W) -> Self {
-        Self(out)
+        Self { out, has_begun: false }
     }
 
-    fn line(&mut self, object: &Value) -> io::Result<()> {
-        writeln!(self.0, "{object}")
+    fn line(&mut self, mut object: Value) -> io::Result<()> {
+        if let (false, Value::Object(object)) = (self.has_begun, &mut object) {
+            object.insert("schema".to_owned(), SCHEMA.into());
+            self.has_begun = true;
+        }
+        writeln!(self.out, "{object}")
     }
 }
 
 impl<W: Write> Report for Json<W> {
     fn tx(&mut self, host: &str, tx: &Tx) -> io::Result<()> {
         let stamps = &tx.outcome;
-        self.line(&json!({
+        self.line(json!({
             "event": "tx",
             "host": host,
             "probe": tx.probe,
@@ -40,7 +53,7 @@ impl<W: Write> Report for Json<W> {
     }
 
     fn rx(&mut self, host: &str, rx: &Rx) -> io::Result<()> {
-        self.line(&json!({
+        self.line(json!({
             "event": "rx",
             "host": host,
             "probe": rx.probe,
@@ -52,7 +65,7 @@ impl<W: Write> Report for Json<W> {
     }
 
     fn stats(&mut self, host: &str, stats: &Stats, foreign: u64) -> io::Result<()> {
-        self.line(&json!({
+        self.line(json!({
             "event": "stats",
             "host": host,
             "packets": stats.received,
@@ -63,7 +76,7 @@ impl<W: Write> Report for Json<W> {
     }
 
     fn summary(&mut self, host: &str, summary: &Summary) -> io::Result<()> {
-        self.line(&json!({
+        self.line(json!({
             "event": "summary",
             "host": host,
             "sent": summary.sent,
@@ -75,14 +88,30 @@ impl<W: Write> Report for Json<W> {
             "lost": summary.lost,
             "duplicates": summary.duplicates,
             "foreign": summary.foreign,
-            "one_way_ns": summary.one_way.map(|Figures { min, p50, p99, max }| {
+            "one_way_ns": summary.one_way.map(|Figures { min, p50, p99, max, .. }| {
                 json!({ "min": min, "p50": p50, "p99": p99, "max": max })
             }),
         }))
     }
 
+    fn start(&mut self, start: &Start) -> io::Result<()> {
+        self.line(two_way::start(start))
+    }
+
+    fn probe(&mut self, finished: &Finished) -> io::Result<()> {
+        self.line(two_way::probe(finished))
+    }
+
+    fn progress(&mut self, _: &Progress) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn two_way_summary(&mut self, summary: &TwoWaySummary) -> io::Result<()> {
+        self.line(two_way::summary(summary))
+    }
+
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.out.flush()
     }
 }
 
@@ -93,7 +122,7 @@ mod tests {
 
     #[test]
     fn lines_as_documented() {
-        let expected = r#"{"event":"tx","host":"a","probe":13,"userspace_ns":1652138202507650000,"scheduled_ns":1652138202507653000,"software_ns":1652138202507654453,"hardware_ns":null,"returned_ns":1652138202507660000,"outcome":"stamped","reason":null}
+        let expected = r#"{"event":"tx","host":"a","probe":13,"userspace_ns":1652138202507650000,"scheduled_ns":1652138202507653000,"software_ns":1652138202507654453,"hardware_ns":null,"returned_ns":1652138202507660000,"outcome":"stamped","reason":null,"schema":1}
 {"event":"tx","host":"a","probe":13,"userspace_ns":1652138202507650000,"scheduled_ns":null,"software_ns":null,"hardware_ns":null,"returned_ns":1652138202507660000,"outcome":"missing","reason":"deadline_passed"}
 {"event":"tx","host":"a","probe":13,"userspace_ns":1652138202507650000,"scheduled_ns":1652138202507653000,"software_ns":1652138202507654453,"hardware_ns":null,"returned_ns":1652138202507660000,"outcome":"hardware_skipped","reason":null}
 {"event":"rx","host":"b","probe":33,"software_ns":1652138202855011458,"hardware_ns":37000000001,"userspace_ns":1652138202855435254,"delay_ns":423796}

@@ -5,19 +5,25 @@ use std::io::{self, Write};
 use fast_afpacket::{HardwareStamp, Stats, SystemStamp};
 use jiff::Timestamp;
 
-use super::{Report, go_duration};
+use super::two_way::{json, logfmt as two_way};
+use super::{Report, Start, TwoWaySummary, go_duration};
 use crate::probe::{Rx, Tx};
 use crate::session::Summary;
+use crate::two_way::{Finished, Progress};
 
-pub(crate) struct Logfmt<W>(W);
+pub(crate) struct Logfmt<W> {
+    out: W,
+    /// The host that measures, there and back.
+    host: String,
+}
 
 impl<W: Write> Logfmt<W> {
     pub(crate) fn new(out: W) -> Self {
-        Self(out)
+        Self { out, host: String::new() }
     }
 
     fn line(&mut self, message: &str, host: &str, fields: &str) -> io::Result<()> {
-        writeln!(self.0, "level=info msg={message:?} host={host} {fields}")
+        writeln!(self.out, "level=info msg={message:?} host={host} {fields}")
     }
 }
 
@@ -103,8 +109,28 @@ impl<W: Write> Report for Logfmt<W> {
         self.line("Summary", host, &fields)
     }
 
+    fn start(&mut self, start: &Start) -> io::Result<()> {
+        self.host.clone_from(&start.host);
+        let Start { interface, reflector, wire, .. } = start;
+        self.line("Start", &start.host, &format!("interface={interface} reflector={reflector} wire={wire}"))
+    }
+
+    fn probe(&mut self, finished: &Finished) -> io::Result<()> {
+        let (host, fields) = (self.host.clone(), two_way::fields(&json::probe(finished)));
+        self.line("Probe", &host, &fields)
+    }
+
+    fn progress(&mut self, _: &Progress) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn two_way_summary(&mut self, summary: &TwoWaySummary) -> io::Result<()> {
+        let (host, fields) = (self.host.clone(), two_way::fields(&json::summary(summary)));
+        self.line("Summary", &host, &fields)
+    }
+
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.out.flush()
     }
 }
 

@@ -1,8 +1,11 @@
 //! Output: one small file for each format. What is printed is decided here, what it means elsewhere.
 
+
 mod human;
 mod json;
 mod logfmt;
+mod text;
+mod two_way;
 
 use std::io::{self, BufWriter, Write};
 
@@ -11,6 +14,10 @@ use fast_afpacket::Stats;
 use crate::cli::Format;
 use crate::probe::{Rx, Tx};
 use crate::session::Summary;
+use crate::two_way::figures::Summary as TwoWaySummary;
+use crate::two_way::{Finished, Progress};
+
+pub(crate) use two_way::Start;
 
 /// A way to print what happens.
 pub(crate) trait Report {
@@ -18,14 +25,34 @@ pub(crate) trait Report {
     fn rx(&mut self, host: &str, rx: &Rx) -> io::Result<()>;
     fn stats(&mut self, host: &str, stats: &Stats, foreign: u64) -> io::Result<()>;
     fn summary(&mut self, host: &str, summary: &Summary) -> io::Result<()>;
+    /// A measurement there and back begins.
+    fn start(&mut self, start: &Start) -> io::Result<()>;
+    /// A probe that goes there and back is finished.
+    fn probe(&mut self, finished: &Finished) -> io::Result<()>;
+    /// How it goes: for whoever looks on, as often as that makes sense.
+    fn progress(&mut self, progress: &Progress) -> io::Result<()>;
+    fn two_way_summary(&mut self, summary: &TwoWaySummary) -> io::Result<()>;
     /// Called when nothing else is to be done: what was printed shall be seen.
     fn flush(&mut self) -> io::Result<()>;
 }
 
+/// What people want to see of a measurement there and back, while it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Look {
+    /// A line for each probe.
+    pub(crate) verbose: bool,
+    /// A line that is written again and again: only where somebody looks on.
+    pub(crate) progress: bool,
+}
+
 pub(crate) fn new<'a>(format: Format, out: impl Write + 'a) -> Box<dyn Report + 'a> {
+    with_look(format, Look::default(), out)
+}
+
+pub(crate) fn with_look<'a>(format: Format, look: Look, out: impl Write + 'a) -> Box<dyn Report + 'a> {
     let out = BufWriter::new(out);
     match format {
-        Format::Human => Box::new(human::Human::new(out)),
+        Format::Human => Box::new(human::Human::new(out, look)),
         Format::Logfmt => Box::new(logfmt::Logfmt::new(out)),
         Format::Json => Box::new(json::Json::new(out)),
     }
@@ -119,7 +146,15 @@ pub(crate) mod tests {
                 lost: 2,
                 duplicates: 3,
                 foreign: 4,
-                one_way: Some(Figures { min: 280, p50: 311, p99: 1_000, max: 20_500 }),
+                one_way: Some(Figures {
+                    count: 18,
+                    min: 280,
+                    p50: 311,
+                    p90: 600,
+                    p99: 1_000,
+                    p999: 20_500,
+                    max: 20_500,
+                }),
             };
             report.tx("a", &tx).unwrap();
             report.tx("a", &missing).unwrap();

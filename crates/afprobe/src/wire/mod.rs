@@ -1,13 +1,13 @@
 //! What a probe is on the wire: one file for each format.
 
-mod ptp;
+pub(crate) mod ptp;
 mod seed;
+pub(crate) mod stamp;
 
-use clap::ValueEnum;
 use fast_afpacket::{Filter, FilterError, MacAddr};
 
 /// Which kind of probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wire {
     /// UDP, as the Go package's example sends it.
     Seed,

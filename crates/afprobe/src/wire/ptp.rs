@@ -1,7 +1,8 @@
 //! A probe as a Sync message of PTP (IEEE 1588-2019, clause 13), for cards that stamp nothing else on receive.
 //!
 //! The message is whole and true: its sender has no time to tell, so its timestamp is 0, and two-step, so that neither a
-//! card nor a receiver takes the 0 for one. What makes it a probe is a TLV behind it, with the Go example's 16 bytes.
+//! card nor a receiver takes the 0 for one. What makes it a probe is a TLV behind it, with the Go example's 16 bytes, or
+//! with a whole STAMP packet. A reflector's reply is a Sync message, too: so cards stamp it as they do the request.
 
 use fast_afpacket::{EtherType, Filter, FilterError, Instruction, MacAddr};
 
@@ -19,7 +20,7 @@ const DOMAIN: u8 = 97;
 
 const HEADER_LEN: usize = 34;
 const ORIGIN_TIMESTAMP_LEN: usize = 10;
-const LEN: u16 = 64;
+const LEN_AT: usize = 2;
 const SEQUENCE_ID_AT: usize = 30;
 const PROBE_AT: usize = 48;
 
@@ -33,16 +34,26 @@ const UNICAST: u8 = 0x04;
 const PORT_NUMBER: u16 = 0xaf00;
 /// As unicast messages have it.
 const NO_INTERVAL: u8 = 0x7f;
-/// Out of the range for experiments, of which everybody may choose; NTP over PTP has 2023. Then the length.
-const TLV_HEAD: [u8; 4] = [0x20, 0x11, 0, 16];
+/// Out of the range for experiments, of which everybody may choose; NTP over PTP has 2023.
+const SEED_TLV: [u8; 2] = [0x20, 0x11];
+const STAMP_TLV: [u8; 2] = [0x20, 0x12];
+const TLV_HEAD_LEN: usize = 4;
 
 /// The message of the probe 0.
 pub(crate) fn message(src_mac: MacAddr) -> Vec<u8> {
+    let mut message = empty_message(src_mac, SEED_TLV);
+    message.extend(seed::encode(0));
+    set_lengths(&mut message, [0, 64], [0, 16]);
+    message
+}
+
+/// A message up to the value of its TLV. Both lengths are still 0.
+fn empty_message(src_mac: MacAddr, tlv: [u8; 2]) -> Vec<u8> {
     // The clock's identity is an EUI-64 of the MAC address, as PTP daemons make it.
     let [a, b, c, d, e, f] = src_mac.octets();
     [
         &[SYNC, VERSION][..],
-        &LEN.to_be_bytes(),
+        &[0; 2],
         &[DOMAIN, 0, TWO_STEP | UNICAST, 0],
         // Correction, and bytes that the message's type does not use.
         &[0; 8 + 4],
@@ -52,10 +63,15 @@ pub(crate) fn message(src_mac: MacAddr) -> Vec<u8> {
         &[0; 2 + 1],
         &[NO_INTERVAL],
         &[0; ORIGIN_TIMESTAMP_LEN],
-        &TLV_HEAD,
-        &seed::encode(0),
+        &tlv,
+        &[0; 2],
     ]
     .concat()
+}
+
+fn set_lengths(message: &mut [u8], whole: [u8; 2], value: [u8; 2]) {
+    write_at(message, LEN_AT, &whole);
+    write_at(message, PROBE_AT - 2, &value);
 }
 
 /// Makes a message that of the probe with this id.
@@ -69,16 +85,59 @@ pub(crate) fn set_id(message: &mut [u8], id: u64) {
 ///
 /// What follows the message is padding. What a transparent clock changes on the way, the correction, is not looked at.
 pub(crate) fn decode(payload: &[u8]) -> Option<u64> {
-    let (header, rest) = payload.get(..LEN.into())?.split_first_chunk::<HEADER_LEN>()?;
-    let (_, rest) = rest.split_first_chunk::<ORIGIN_TIMESTAMP_LEN>()?;
-    let (tlv_head, probe) = rest.split_first_chunk()?;
+    seed::decode(value_in(payload, SEED_TLV)?)
+}
+
+/// The value of the only TLV in one of our messages, if it has this type. What follows the message is padding.
+fn value_in(payload: &[u8], tlv: [u8; 2]) -> Option<&[u8]> {
+    let (header, _) = payload.split_first_chunk::<HEADER_LEN>()?;
     let [kind, version, high, low, domain, ..] = *header;
+    let message = payload.get(..u16::from_be_bytes([high, low]).into())?;
+    let (head, value) = message.split_at_checked(PROBE_AT)?;
+    let [.., a, b, high, low] = *head else {
+        return None;
+    };
     // A sender may have a minor version, in the upper half.
     let is_ours = (kind, version & 0x0f, domain) == (SYNC, VERSION, DOMAIN)
-        && [high, low] == LEN.to_be_bytes()
-        && *tlv_head == TLV_HEAD;
-    is_ours.then(|| seed::decode(probe))?
+        && [a, b] == tlv
+        && value.len() == usize::from(u16::from_be_bytes([high, low]));
+    is_ours.then_some(value)
 }
+
+/// The STAMP packet in a PTP message, or `None` if there is none.
+pub(crate) fn stamp_in(payload: &[u8]) -> Option<&[u8]> {
+    value_in(payload, STAMP_TLV).filter(|packet| packet.len().is_multiple_of(2))
+}
+
+/// Makes messages around STAMP packets, one at a time.
+#[derive(Clone, Debug)]
+pub(crate) struct Carrier {
+    message: Vec<u8>,
+}
+
+impl Carrier {
+    /// The octets that a message has more than the STAMP packet in it.
+    pub(crate) const OVERHEAD: usize = HEADER_LEN + ORIGIN_TIMESTAMP_LEN + TLV_HEAD_LEN;
+
+    pub(crate) fn new(src_mac: MacAddr) -> Self {
+        Self { message: empty_message(src_mac, STAMP_TLV) }
+    }
+
+    /// The message with this packet, of which it has the number, too. `None` if the packet's length is odd, which no TLV of
+    /// PTP may have, or more than one can tell.
+    pub(crate) fn carry(&mut self, packet: &[u8]) -> Option<&[u8]> {
+        let whole = u16::try_from(Self::OVERHEAD + packet.len()).ok()?;
+        let value = u16::try_from(packet.len()).ok().filter(|len| len.is_multiple_of(2))?;
+        let [_, _, number @ ..] = *packet.first_chunk::<4>()?;
+        self.message.truncate(Self::OVERHEAD);
+        self.message.extend_from_slice(packet);
+        set_lengths(&mut self.message, whole.to_be_bytes(), value.to_be_bytes());
+        write_at(&mut self.message, SEQUENCE_ID_AT, &number);
+        Some(&self.message)
+    }
+}
+
+const _: () = assert!(Carrier::OVERHEAD == PROBE_AT);
 
 /// Keeps the PTP messages over Ethernet to this host, of the probes' domain. It refuses what the host itself sends, and
 /// what is for others or for all: a PTP daemon's messages.
@@ -158,6 +217,47 @@ mod tests {
             assert_eq!(decode(&with(probe(7), at, whole[at] ^ 1)), None, "byte {at}");
         }
         assert_eq!(decode(&with(probe(7), 0, 0x10)), None, "gPTP");
+    }
+
+    /// Put together by hand from IEEE 1588, around the octets of a STAMP packet.
+    #[test]
+    fn a_stamp_packet_to_the_byte() {
+        let packet: Vec<u8> = (1..=44).collect();
+        let mut carrier = Carrier::new(MAC);
+        let expected = [
+            &[0x00, 0x02, 0x00, 0x5c, 0x61, 0x00, 0x06, 0x00][..], // Sync, PTPv2, 92 bytes, domain 97, flags
+            &[0; 12],
+            &[0x02, 0x42, 0xac, 0xff, 0xfe, 0xc8, 0x01, 0x61, 0xaf, 0x00], // port identity
+            &[0x03, 0x04, 0x00, 0x7f],                                     // sequence: the packet's, its lower half
+            &[0; 10],
+            &[0x20, 0x12, 0x00, 0x2c], // TLV, 44 bytes
+            &packet,
+        ]
+        .concat();
+        assert_eq!(carrier.carry(&packet).unwrap(), expected);
+        assert_eq!(stamp_in(&expected), Some(&packet[..]));
+        assert_eq!(stamp_in(&[&expected[..], &[0, 0]].concat()), Some(&packet[..]), "as behind IPv6");
+        assert_eq!(decode(&expected), None, "no probe of the other kind");
+        assert_eq!(stamp_in(&probe(7)), None);
+        for len in 0..expected.len() {
+            assert_eq!(stamp_in(&expected[..len]), None, "{len} bytes");
+        }
+        for at in [0, 1, 2, 3, 4, 44, 45, 46, 47] {
+            assert_eq!(stamp_in(&with(expected.clone(), at, expected[at] ^ 1)), None, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn packets_of_any_length_that_a_tlv_can_have() {
+        let mut carrier = Carrier::new(MAC);
+        for len in [112, 44, 1400, 44] {
+            let packet = vec![0x55; len];
+            assert_eq!(stamp_in(carrier.carry(&packet).unwrap()), Some(&packet[..]));
+        }
+        assert_eq!(carrier.carry(&[0; 45]), None, "an odd length");
+        assert_eq!(carrier.carry(&[0; 0xffff - 47]), None, "an even one that the message's length cannot tell");
+        assert_eq!(carrier.carry(&[]), None);
+        assert_eq!(stamp_in(carrier.carry(&[0; 44]).unwrap()), Some(&[0; 44][..]), "still whole");
     }
 
     #[test]

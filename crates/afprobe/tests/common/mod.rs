@@ -4,6 +4,7 @@
 
 pub(crate) mod capture;
 pub(crate) mod process;
+pub(crate) mod relay;
 
 use std::env;
 use std::ffi::OsStr;
@@ -149,9 +150,9 @@ pub(crate) fn number(value: &Value, key: &str) -> i64 {
     value[key].as_i64().unwrap_or_else(|| panic!("{key} is no number in {value}"))
 }
 
-/// The keys of an event, as they stand on the line.
+/// An object's keys, in their order; without that of the first line of all.
 pub(crate) fn keys(value: &Value) -> Vec<&str> {
-    value.as_object().unwrap().keys().map(String::as_str).collect()
+    value.as_object().unwrap().keys().map(String::as_str).filter(|key| *key != "schema").collect()
 }
 
 /// A host: a network namespace with one end of a cable, `eth1`.
@@ -172,21 +173,74 @@ pub(crate) fn two_hosts() -> [Host; 2] {
     near.ip(&format!(
         "link add eth1 address {near_mac} type veth peer name eth1 address {far_mac} netns {far_namespace}"
     ));
-    for host in &hosts {
-        // An address that is made by the kernel is not usable at once.
-        host.ip("link set eth1 addrgenmode none");
-        host.ip(&format!("address add {}/24 dev eth1", host.ipv4));
-        for address in [host.ipv6.to_string(), format!("fe80::{:x}", host.mac[5])] {
-            host.ip(&format!("address add {address}/64 dev eth1 nodad"));
-        }
-        host.ip("link set lo up");
-        host.ip("link set eth1 up");
-    }
-    // The kernel notices a carrier up to a second late; being asked for the link it looks at once.
+    hosts.iter().for_each(configure);
     notice_carrier(&hosts);
     hosts
 }
 
+/// Gives a host its addresses, and sets it up.
+fn configure(host: &Host) {
+    // An address that is made by the kernel is not usable at once.
+    host.ip("link set eth1 addrgenmode none");
+    host.ip(&format!("address add {}/24 dev eth1", host.ipv4));
+    for address in [host.ipv6.to_string(), format!("fe80::{:x}", host.mac[5])] {
+        host.ip(&format!("address add {address}/64 dev eth1 nodad"));
+    }
+    host.ip("link set lo up");
+    host.ip("link set eth1 up");
+}
+
+/// The same two hosts, each on a link of its own with `eth1` or `eth2` of a router between them.
+pub(crate) struct Routed {
+    pub(crate) near: Host,
+    pub(crate) router: Host,
+    pub(crate) far: Host,
+}
+
+impl Routed {
+    /// Of a host on the far link; the router has number 3 on both.
+    pub(crate) const FAR: [&'static str; 2] = ["198.51.100.2", "2001:db8:2::2"];
+
+    /// `None` where forwarding cannot be switched on.
+    pub(crate) fn make() -> Option<Self> {
+        let [near, router, far] =
+            [("near", 1), ("router", 3), ("far", 2)].map(|(name, number)| Host::new(name, number));
+        let forward = |family: &str| {
+            let all = if family == "ipv4" { "ip_forward" } else { "conf/all/forwarding" };
+            std::fs::write(format!("/proc/sys/net/{family}/{all}"), "1")
+        };
+        router.inside(|| forward("ipv4").and_then(|()| forward("ipv6"))).ok()?;
+        let links = [
+            (&near, "eth1", "192.0.2", "2001:db8:1", "198.51.100.0/24", "2001:db8:2::/64"),
+            (&far, "eth2", "198.51.100", "2001:db8:2", "192.0.2.0/24", "2001:db8:1::/64"),
+        ];
+        for (host, at_router, v4, v6, other_v4, other_v6) in links {
+            let (number, mac, namespace) = (host.mac[5] & 0x0f, host.mac_text(), router.namespace_path());
+            host.ip(&format!("link add eth1 address {mac} type veth peer name {at_router} netns {namespace}"));
+            for (end, name, number) in [(host, "eth1", number), (&router, at_router, 3)] {
+                end.ip(&format!("link set {name} addrgenmode none"));
+                end.ip(&format!("address add {v4}.{number}/24 dev {name}"));
+                for address in [format!("{v6}::{number}"), format!("fe80::{number}")] {
+                    end.ip(&format!("address add {address}/64 dev {name} nodad"));
+                }
+                end.ip(&format!("link set {name} up"));
+            }
+            host.ip("link set lo up");
+            host.ip(&format!("route add {other_v4} via {v4}.3"));
+            // As router advertisements have it: the next hop is link-local.
+            host.ip(&format!("route add {other_v6} via fe80::3 dev eth1"));
+        }
+        for host in [&near, &far] {
+            host.ip("link show eth1");
+        }
+        for name in ["eth1", "eth2"] {
+            router.ip(&format!("link show {name}"));
+        }
+        Some(Self { near, router, far })
+    }
+}
+
+/// The kernel notices a carrier up to a second late; being asked for the link it looks at once.
 pub(crate) fn notice_carrier(hosts: &[Host; 2]) {
     for host in hosts {
         host.ip("link show eth1");

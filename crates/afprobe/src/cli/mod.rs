@@ -1,13 +1,25 @@
 //! The command line.
 
+mod two_way;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
+use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fast_afpacket::MacAddr;
 
 use crate::doctor::Peer;
+use crate::endpoint::{Endpoint, ScopedAddr};
+use crate::schedule::Pattern;
+use crate::sender::Schedule;
+use crate::threads::ThreadArguments;
+use crate::treatment::TreatmentArguments;
 use crate::wire::Wire;
+pub(crate) use two_way::{KeyArguments, PolicyArguments, ReflectArguments, TwoWayArguments};
+
+/// What makes a measurement one that goes there and back: its arguments have this id in each command that has them.
+const TWO_WAY: &str = "two-way";
 
 /// Hosts probe each other and show every timestamp of every probe.
 #[derive(Debug, Parser)]
@@ -21,8 +33,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Make two hosts on this machine, joined by a virtual cable, that probe each other. Needs no root.
     Lab(LabArguments),
-    /// Probe another host, and receive its probes.
+    /// Probe another host, and receive its probes or, with --reflector, its replies.
     Run(RunArguments),
+    /// Answer probes of afprobe run --reflector, and of other senders of STAMP or TWAMP Light, until interrupted.
+    Reflect(ReflectArguments),
     /// Show what network interfaces can stamp in hardware, what they are set to, and who relies on it.
     Nic(NicArguments),
     /// Find out, with real frames, which timestamps this host and its NIC deliver. Changes nothing for good.
@@ -34,6 +48,11 @@ pub(crate) struct LabArguments {
     /// Probe over IPv6 instead of IPv4.
     #[arg(long)]
     pub(crate) ipv6: bool,
+    /// Let the second host reflect the probes of the first, which measures both ways.
+    #[arg(long = "reflect", id = TWO_WAY)]
+    pub(crate) reflect: bool,
+    #[command(flatten)]
+    pub(crate) two_way: TwoWayArguments,
     #[command(flatten)]
     pub(crate) job: JobArguments,
 }
@@ -49,21 +68,30 @@ pub(crate) struct RunArguments {
     /// Source address. Default: the one that the kernel would use.
     #[arg(long, value_name = "ADDR")]
     pub(crate) src_addr: Option<IpAddr>,
-    /// Source UDP port of --wire seed. Probes from it and the five ports above are received. Default: 60000.
+    /// Source UDP port. Default: 60000 with --wire seed, where probes from it and the five ports above are received; with
+    /// --wire stamp one that is free.
     #[arg(long, value_name = "PORT")]
     pub(crate) src_port: Option<u16>,
     /// MAC address of the next hop. Default: asked of the kernel's tables, then of the network.
     #[arg(long, value_name = "MAC")]
     pub(crate) dst_mac: Option<MacAddr>,
-    /// Address of the host to probe.
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) dst_addr: IpAddr,
+    /// Address of the host to probe: 192.0.2.1, 2001:db8::1, or fe80::1%eth1 with the link that it is on.
+    #[arg(long, value_name = "ADDR", required_unless_present = TWO_WAY)]
+    pub(crate) dst_addr: Option<ScopedAddr>,
+    /// Measure there and back: address, and UDP port if it is not 862, of a host where afprobe reflect runs, or another
+    /// reflector of STAMP or TWAMP Light: 192.0.2.1, 192.0.2.1:10862, 2001:db8::1; IPv6 with a port stands in brackets.
+    #[arg(long = "reflector", id = TWO_WAY, value_name = "ADDR[:PORT]")]
+    pub(crate) reflector: Option<Endpoint>,
+    #[command(flatten)]
+    pub(crate) two_way: TwoWayArguments,
     /// Destination UDP port of --wire seed, on which probes are received too. Default: 61000.
     #[arg(long, value_name = "PORT")]
     pub(crate) dst_port: Option<u16>,
     /// Name of this host in the output. Default: its host name.
     #[arg(long, value_name = "NAME")]
     pub(crate) host: Option<String>,
+    #[command(flatten)]
+    pub(crate) treatment: TreatmentArguments,
     #[command(flatten)]
     pub(crate) job: JobArguments,
 }
@@ -119,15 +147,19 @@ pub(crate) struct DoctorArguments {
 /// What to send, how much of it, and how to tell of it.
 #[derive(Debug, Args)]
 pub(crate) struct JobArguments {
-    /// What probes are on the wire. Both sides need the same.
-    #[arg(long, value_enum, default_value_t = Wire::Seed)]
-    pub(crate) wire: Wire,
+    /// What probes are on the wire. Both sides need the same. Default: seed, or stamp with a reflector.
+    #[arg(long, value_enum)]
+    pub(crate) wire: Option<WireName>,
     /// Probes that each host sends. Default: no end.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
     /// Time between two probes: 50ms, 1s, 1m30s.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
     pub(crate) interval: Duration,
+    /// How probes follow each other: periodic; poisson, at random intervals (RFC 2330) with --interval as their mean,
+    /// poisson:SEED for the same ones again; burst:N, so many back to back in each interval.
+    #[arg(long = "schedule", value_name = "PATTERN", default_value = "periodic")]
+    pub(crate) pattern: Pattern,
     /// Time after which to stop sending. Default: no end.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) duration: Option<Duration>,
@@ -142,6 +174,22 @@ pub(crate) struct JobArguments {
     pub(crate) format: Format,
     #[command(flatten)]
     pub(crate) hardware: HardwareArguments,
+    #[command(flatten)]
+    pub(crate) threads: ThreadArguments,
+}
+
+impl JobArguments {
+    pub(crate) const fn schedule(&self) -> Schedule {
+        Schedule {
+            pattern: self.pattern,
+            interval: self.interval,
+            count: self.count,
+            duration: self.duration,
+            hardware_every: self.hardware.every,
+            stamp_timeout: self.hardware.stamp_timeout,
+            spin: self.threads.spin(),
+        }
+    }
 }
 
 /// Stamps of sent probes, those of the network card above all.
@@ -179,6 +227,33 @@ pub(crate) enum Format {
     Logfmt,
     /// One JSON object a line.
     Json,
+}
+
+/// The names of what probes are on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WireName {
+    /// UDP, as the Go package's example sends it.
+    Seed,
+    /// STAMP (RFC 8762) over UDP: there and back.
+    Stamp,
+    /// PTP over Ethernet: also stamped on receive by cards that stamp only PTP there. Crosses no router.
+    Ptp,
+    /// PTP over UDP, port 319.
+    PtpUdp,
+}
+
+impl JobArguments {
+    /// What probes that go one way are.
+    pub(crate) fn one_way_wire(&self) -> Result<Wire> {
+        Ok(match self.wire {
+            None | Some(WireName::Seed) => Wire::Seed,
+            Some(WireName::Ptp) => Wire::Ptp,
+            Some(WireName::PtpUdp) => Wire::PtpUdp,
+            Some(WireName::Stamp) => {
+                bail!("--wire stamp goes there and back: --reflector says to whom (lab: --reflect)")
+            }
+        })
+    }
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -221,8 +296,16 @@ mod tests {
             ("lab --interval=-5ms", "\"-5ms\" is not a time"),
             ("lab --count 0", "0 is not in 1.."),
             ("lab --max-loss 101", "\"101\" is not a share"),
-            ("lab --wire udp", "seed, ptp, ptp-udp"),
-            ("run --dst-addr 1.2.3", "invalid IP address"),
+            ("lab --wire udp", "seed, stamp, ptp, ptp-udp"),
+            ("lab --max-rtt-p99 5ms", "--reflect"),
+            ("run --dst-addr 192.0.2.1 --size 100", "--reflector"),
+            ("run --dst-addr 192.0.2.1 --auth-key-file key", "--reflector"),
+            ("reflect --iface-name eth1 --auth-tlvs-only", "--auth-key-file"),
+            ("run --reflector 192.0.2.1:0", "no port"),
+            ("lab --schedule burst:0", "burst:N"),
+            ("reflect", "--iface-name <NAME>"),
+            ("reflect --iface-name eth1 --port 0", "number would be zero"),
+            ("run --dst-addr 1.2.3", "\"1.2.3\" is no IP address"),
             ("run --dst-addr 192.0.2.1 --dst-mac 1:2", "\"1:2\" is not a MAC address"),
             ("run", "--dst-addr <ADDR>"),
             ("doctor", "<IFACE>"),
