@@ -5,6 +5,7 @@
 pub(crate) mod capture;
 pub(crate) mod process;
 pub(crate) mod relay;
+pub(crate) mod two_way;
 
 use std::env;
 use std::ffi::OsStr;

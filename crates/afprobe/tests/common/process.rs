@@ -1,7 +1,7 @@
 //! Programs that a test runs: watched while they run, killed and reaped at its end.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -44,6 +44,22 @@ impl Gathered {
         Self { bytes, reader, enough }
     }
 
+    /// Only the lines that are to be kept.
+    fn lines_from(pipe: impl Read + Send + 'static, mut keep: impl FnMut(&str) -> bool + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let gathered = Arc::clone(&bytes);
+        let reader = thread::spawn(move || {
+            let (mut pipe, mut line) = (BufReader::new(pipe), String::new());
+            while let Ok(1..) = pipe.read_line(&mut line) {
+                if keep(&line) {
+                    gathered.lock().unwrap().extend_from_slice(line.as_bytes());
+                }
+                line.clear();
+            }
+        });
+        Self { bytes, reader, enough: Arc::default() }
+    }
+
     fn so_far(&self) -> Vec<u8> {
         self.bytes.lock().unwrap().clone()
     }
@@ -67,6 +83,16 @@ impl Process {
         let name = format!("{command:?}");
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         Self::of(name, child.unwrap())
+    }
+
+    /// Shows each line of its standard output to `keep`, which says whether it is to be gathered.
+    pub(crate) fn spawn_with(command: &mut Command, keep: impl FnMut(&str) -> bool + Send + 'static) -> Self {
+        let name = format!("{command:?}");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = child.unwrap();
+        let stdout = Gathered::lines_from(child.stdout.take().unwrap(), keep);
+        let stderr = Gathered::from(child.stderr.take().unwrap());
+        Self { name, child, stdout, stderr }
     }
 
     fn of(name: String, mut child: Child) -> Self {

@@ -1,0 +1,90 @@
+//! Measurements there and back that a test starts, and what they tell.
+
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+use super::process::{Ended, Process};
+use super::{Host, afprobe, eventually};
+
+/// A reflector that is ready.
+pub(crate) fn reflect(host: &Host, arguments: &str) -> Process {
+    let mut reflector = host.spawn(&mut afprobe(&format!("reflect --iface-name eth1 --format json {arguments}")));
+    reflector.wait_until("readiness", |reflector| !reflector.stdout().is_empty());
+    reflector
+}
+
+/// Ends a reflector; its summary.
+pub(crate) fn end(reflector: Process) -> Value {
+    summary(&reflector.interrupt())
+}
+
+/// What a program has said at its end, of one that prints JSON.
+pub(crate) fn summary(ended: &Ended) -> Value {
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    let summary: Value = serde_json::from_str(ended.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(summary["event"], "summary");
+    summary
+}
+
+/// A measurement to its end: what `read` takes from each probe, in their order, and the summary.
+pub(crate) fn measure<T: Send + 'static>(
+    host: &Host,
+    arguments: &str,
+    read: impl FnMut(&Value) -> T + Send + 'static,
+) -> (Vec<T>, Value) {
+    Measuring::start(host, &mut afprobe(&format!("run --format json {arguments}")), read).end()
+}
+
+/// A measurement that is running.
+pub(crate) struct Measuring<T> {
+    pub(crate) process: Process,
+    probes: Arc<Mutex<Vec<T>>>,
+}
+
+impl<T: Send + 'static> Measuring<T> {
+    pub(crate) fn start(
+        host: &Host,
+        command: &mut Command,
+        mut read: impl FnMut(&Value) -> T + Send + 'static,
+    ) -> Self {
+        let probes = Arc::new(Mutex::new(Vec::new()));
+        let taken = Arc::clone(&probes);
+        // A hundred thousand probes are not kept as text.
+        let keep = move |line: &str| {
+            let is_probe = line.starts_with("{\"event\":\"probe\"");
+            if is_probe {
+                taken.lock().unwrap().push(read(&serde_json::from_str(line).unwrap()));
+            }
+            !is_probe
+        };
+        Self { process: host.inside(|| Process::spawn_with(command, keep)), probes }
+    }
+
+    /// How many probes it has told of.
+    pub(crate) fn told(&self) -> usize {
+        self.probes.lock().unwrap().len()
+    }
+
+    /// Waits for its end, for as long as it goes on.
+    pub(crate) fn end(mut self) -> (Vec<T>, Value) {
+        while !self.process.has_ended() {
+            // With a summary alone there are only the counts of every five seconds.
+            let told = (self.told(), self.process.stdout().len());
+            eventually("a sign of life, or the end", || {
+                self.process.has_ended() || (self.told(), self.process.stdout().len()) != told
+            });
+        }
+        let summary = summary(&self.process.end());
+        let probes = std::mem::take(&mut *self.probes.lock().unwrap());
+        (probes, summary)
+    }
+}
+
+/// The one in the middle.
+pub(crate) fn median(values: impl IntoIterator<Item = i64>) -> i64 {
+    let mut values: Vec<i64> = values.into_iter().collect();
+    values.sort_unstable();
+    values[values.len() / 2]
+}
