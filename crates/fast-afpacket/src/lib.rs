@@ -56,7 +56,7 @@
 //! | turn UTC into TAI | [`TaiOffset`] |
 //! | know how far the system clock can be trusted | [`ClockState`] |
 //! | receive many frames, or receive them soonest | [`Options::rx_ring`], [`RxRing`], [`RingShape`] |
-//! | make frames where the kernel sends them from | [`Options::tx_ring`], [`TxRing`]; seldom faster than [`PacketSocket::send_batch`] |
+//! | make frames where the kernel sends them from | [`Options::tx_ring`], [`TxRing`], which says when that pays |
 //! | know what was lost | [`Stats`] |
 //!
 //! # What it needs

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use fast_afpacket::{RingShape, Timestamping, TxKey, TxReportBatch, TxRing, TxStage};
 
 use crate::lab::{Cable, eventually, frame, frame_of, ip, link_up, number_in, options, tc};
-use crate::tx_rings::{open, receiver, small};
+use crate::tx_rings::{arrived, open, receiver, small};
 
 crate::tests! {
     keys_survive_refusals_of_every_kind;
@@ -124,7 +124,7 @@ fn keys_survive_refusals_of_every_kind() {
     assert_eq!(ledger.refused[&libc::EINVAL], 2 * ROUNDS);
     assert_eq!(ledger.refused[&libc::EMSGSIZE], 3 * ROUNDS + 4 * 30);
     assert_eq!(ledger.refused[&libc::ENETDOWN], ROUNDS / 20);
-    assert!(ledger.refused[&libc::ENOBUFS] >= 50);
+    assert!(ledger.refused[&libc::ENOBUFS] >= ROUNDS / 100);
     assert_eq!(unattributed, 0);
     // Each frame that was taken has both stamps; Sent once, Scheduled once for each time that it was tried.
     for &key in &ledger.taken {
@@ -169,8 +169,7 @@ fn keyed_and_unkeyed_frames_keep_their_order() {
         }
     }
     assert_eq!(ring.flush().unwrap(), 200);
-    let numbers: Vec<_> = crate::lab::drain(&receiver).iter().map(|frame| number_in(frame)).collect();
-    assert!(numbers.into_iter().eq(0..200));
+    assert!(arrived(&receiver).into_iter().eq(0..200));
     for key in keys {
         assert_eq!(ring.recv_tx(&mut []).unwrap().key.value(), key);
     }

@@ -1,16 +1,16 @@
 //! Waiting on a transmit ring: deadlines, closing, and an interface that goes down or away.
 
 use std::io::{self, ErrorKind};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Instant;
 
 use fast_afpacket::{RingShape, TxKey, TxRing, TxRingControl};
 
 use crate::lab::{
-    Cable, Namespace, drain, eventually, frame, frame_of, ip, link_up, millis, number_in, options, tc, thread_time,
-    within,
+    Cable, Namespace, eventually, frame, frame_of, ip, link_up, millis, options, tc, thread_time, within,
 };
-use crate::tx_rings::{open, receiver, small};
+use crate::tx_rings::{arrivals, open, receiver, small};
 
 crate::tests! {
     a_deadline_ends_each_wait;
@@ -164,12 +164,7 @@ fn a_slot_is_lent_as_soon_as_it_is_free() {
         ring.push(&frame(number)).unwrap();
         assert_eq!(ring.flush().unwrap(), 1);
     }
-    let mut numbers = Vec::new();
-    eventually("all have arrived", || {
-        numbers.extend(drain(&receiver).iter().map(|frame| number_in(frame)));
-        numbers.len() >= COUNT as usize
-    });
-    assert!(numbers.into_iter().eq(0..COUNT));
+    assert!(arrivals(&receiver, COUNT as usize).into_iter().eq(0..COUNT));
 }
 
 fn a_full_send_buffer_is_waited_for() {
@@ -184,16 +179,11 @@ fn a_full_send_buffer_is_waited_for() {
     ring.set_nonblocking(true);
     let error = ring.flush().unwrap_err();
     assert_eq!((error.error().kind(), error.refused()), (ErrorKind::WouldBlock, None));
-    assert!((1..20).contains(&error.taken()), "as many as the send buffer has room for: {error}");
+    assert!(error.taken() >= 1, "as many as the send buffer has room for: {error}");
     assert_eq!(error.taken() + error.left(), COUNT);
     ring.set_nonblocking(false);
     assert_eq!(ring.flush().unwrap(), error.left());
-    let mut numbers = Vec::new();
-    eventually("all have arrived", || {
-        numbers.extend(drain(&receiver).iter().map(|frame| number_in(frame) as usize));
-        numbers.len() >= COUNT
-    });
-    assert!(numbers.into_iter().eq(0..COUNT), "each once and in order");
+    assert!(arrivals(&receiver, COUNT).into_iter().eq(0..COUNT as u32), "each once and in order");
 }
 
 fn stamps_are_read_by_another_thread() {
@@ -201,28 +191,27 @@ fn stamps_are_read_by_another_thread() {
     let cable = Cable::new();
     let mut ring = open(options(), &cable.a, RingShape::transmit());
     let control = ring.control();
+    let read = AtomicU32::new(0);
     thread::scope(|scope| {
-        let reading = scope.spawn(|| {
-            let mut keys = Vec::new();
-            while keys.len() < 2 * COUNT as usize {
-                keys.push(control.recv_tx(&mut []).unwrap().key.value());
+        scope.spawn(|| {
+            for number in 0..COUNT {
+                for _ in 0..2 {
+                    assert_eq!(control.recv_tx(&mut []).unwrap().key.value(), number);
+                }
+                read.store(number + 1, Ordering::Relaxed);
             }
-            keys
         });
         for number in 0..COUNT {
             ring.push_keyed(&frame(number), TxKey::new(number)).unwrap();
             if number % 8 == 7 {
                 ring.flush().unwrap();
-                // The queue holds 255: the reader is given time.
-                eventually("the reader is not far behind", || {
-                    number % 64 != 63 || !control.is_tx_queue_full().unwrap()
-                });
-                thread::sleep(std::time::Duration::from_micros(50));
+                // The queue holds 255, two for each frame.
+                eventually("the reader is not far behind", || read.load(Ordering::Relaxed) + 100 > number);
+                assert!(!control.is_tx_queue_full().unwrap());
             }
         }
-        let keys = reading.join().unwrap();
-        assert!(keys.chunks(2).zip(0..COUNT).all(|(pair, number)| pair == [number; 2]));
     });
+    assert_eq!(read.into_inner(), COUNT);
 }
 
 fn a_stamp_reader_is_told_of_the_link() {

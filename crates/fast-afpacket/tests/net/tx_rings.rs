@@ -45,6 +45,21 @@ pub(crate) fn receiver(interface: &Interface) -> PacketSocket {
     bind(options().receive_buffer(4 << 20), interface)
 }
 
+/// The numbers of all frames that have arrived, in order.
+pub(crate) fn arrived(receiver: &PacketSocket) -> Vec<u32> {
+    drain(receiver).iter().map(|frame| number_in(frame)).collect()
+}
+
+/// The numbers of all frames, when so many have arrived.
+pub(crate) fn arrivals(receiver: &PacketSocket, count: usize) -> Vec<u32> {
+    let mut numbers = Vec::new();
+    eventually("all have arrived", || {
+        numbers.extend(arrived(receiver));
+        numbers.len() >= count
+    });
+    numbers
+}
+
 /// A frame whose every byte depends on its number.
 pub(crate) fn patterned(len: usize, number: u32) -> Vec<u8> {
     let mut frame = frame_of(len.max(18), number);
@@ -106,7 +121,7 @@ fn a_slot_that_is_not_committed_was_never_taken() {
         ring.push(&frame(number)).unwrap();
         assert_eq!(ring.flush().unwrap(), 1);
     }
-    assert_eq!(drain(&receiver).iter().map(|frame| number_in(frame)).collect::<Vec<_>>(), Vec::from_iter(0..20));
+    assert!(arrived(&receiver).into_iter().eq(0..20));
 }
 
 fn what_fits_the_slot_and_the_link_is_sent() {
@@ -243,17 +258,25 @@ fn sending_allocates_nothing() {
     round();
     assert_eq!(alloc::count(|| (0..50).for_each(|_| round())), 0);
     drain(&receiver);
-    // Waits for a slot and for room in the send buffer, once there has been one.
-    tc("qdisc add dev va root tbf rate 10mbit burst 100 limit 100000");
+    // Nor does waiting for a slot or for room in the send buffer, once it has been done.
+    tc("qdisc add dev va root tbf rate 1kbit burst 100 limit 100000");
     let mut ring = open(options().send_buffer(2304), &cable.a, small());
-    let mut send = |count: usize| {
-        for _ in 0..count {
+    ring.set_write_deadline(within(millis(30)));
+    let mut send = || {
+        ring.push(&good)?;
+        ring.flush().map_err(io::Error::from)
+    };
+    let waited = (0..20).find_map(|_| send().err()).unwrap();
+    assert_eq!(waited.kind(), io::ErrorKind::TimedOut);
+    tc("qdisc change dev va root tbf rate 10mbit burst 100 limit 100000");
+    ring.set_write_deadline(within(millis(20_000)));
+    let allocations = alloc::count(|| {
+        for _ in 0..100 {
             ring.push(&good).unwrap();
             ring.flush().unwrap();
         }
-    };
-    send(20);
-    assert_eq!(alloc::count(|| send(100)), 0);
+    });
+    assert_eq!(allocations, 0);
 }
 
 fn five_hundred_rings_leave_nothing() {
@@ -285,23 +308,26 @@ fn five_hundred_rings_leave_nothing() {
 fn dropped_with_frames_in_a_slow_queue() {
     let cable = Cable::new();
     let receiver = receiver(&cable.b);
+    let other = bind(options(), &cable.a);
     let before = leftovers();
     for round in 0..10 {
-        // 5 ms for a frame.
-        tc("qdisc add dev va root tbf rate 100kbit burst 100 limit 100000");
+        // A minute for a frame.
+        tc("qdisc add dev va root tbf rate 8bit burst 100 limit 100000");
         let mut ring = open(options(), &cable.a, small());
         for number in 0..6 {
-            ring.push(&frame(round * 10 + number)).unwrap();
+            ring.push(&frame(number)).unwrap();
         }
         assert_eq!(ring.flush().unwrap(), 6);
-        assert!(ring.try_next_slot().unwrap().is_some(), "the first has left");
-        assert!(drain(&receiver).len() < 6, "the others have not");
+        assert!(ring.try_next_slot().unwrap().is_some(), "the first has left at once");
+        assert_eq!(arrived(&receiver), [0], "the others have not");
+        if round % 2 == 0 {
+            ring.push(&frame(6)).unwrap();
+        }
         drop(ring);
-        let mut last = 0;
-        eventually("what was handed over goes on", || {
-            last = drain(&receiver).last().map_or(last, |frame| number_in(frame));
-            last == round * 10 + 5
-        });
+        // A frame that comes makes the queue look at the time.
+        tc("qdisc change dev va root tbf rate 1mbit burst 100 limit 100000");
+        other.send(&frame(7)).unwrap();
+        assert_eq!(arrivals(&receiver, 6), [1, 2, 3, 4, 5, 7], "what was handed over goes on");
         tc("qdisc del dev va root");
     }
     assert_eq!(leftovers(), before);
