@@ -67,11 +67,13 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
 
 fn measure(arguments: Measure) -> anyhow::Result<()> {
     let mut field = Field::own()?;
-    if !arguments.no_peers {
+    if arguments.no_peers {
+        field.entries.retain(|entry| !entry.description.is_tool);
+    } else {
         // Before the namespaces: cargo may need the network.
         field.add_peers()?;
+        field.drop_missing_tools();
     }
-    field.drop_missing_tools();
     let machine = Machine::describe(lab::Processors::pick()?);
     lab::enter()?;
     let runs = usize::from(arguments.runs.unwrap_or(if arguments.quick { 2 } else { 5 }));

@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use crate::report::text;
 use crate::sections::Findings;
-use crate::table::{Table, Unit};
+use crate::statistics::Spread;
+use crate::table::{Row, Table, Unit};
 use crate::{bare, ours};
 
 /// What was to be reached, and what came of it.
@@ -33,6 +34,9 @@ enum Test {
 }
 
 use Test::{AbovePeers, AtMost, BelowPeers, NeverAbove, RatioAtLeast, RatioAtMost};
+
+/// Two who are no further apart are level: the next run may turn them round.
+const LEVEL: f64 = 0.03;
 
 /// Table, column, way.
 const TARGETS: [(&str, &str, Way, Test); 25] = [
@@ -79,28 +83,35 @@ fn verdict(table: &Table, key: &str, way: Way, test: Test) -> Option<Verdict> {
     let column = table.columns.get(index)?;
     let limit = limit(test, column.unit);
     let what = format!("{}, {}: {}", table.title, way.label(), column.title);
-    let result = table.row(ours::WHO, way).and_then(|row| {
-        let spread = row.spread(index)?;
-        let ratio = || table.ratio(row, index);
-        Some(match test {
-            RatioAtMost(limit) => (ratio()?.median <= limit, text::ratio(ratio()?)),
-            RatioAtLeast(limit) => (ratio()?.median >= limit, text::ratio(ratio()?)),
-            AtMost(limit) => (spread.median <= limit, text::number(spread.median, column.unit)),
-            NeverAbove(limit) => (spread.max <= limit, text::number(spread.max, column.unit)),
-            BelowPeers | AbovePeers => {
-                let (best, name) = best_peer(table, index, matches!(test, AbovePeers))?;
-                let is_better = if matches!(test, AbovePeers) { spread.median > best } else { spread.median < best };
-                let number = |value| text::number(value, column.unit);
-                (is_better, format!("{}, {name} {}", number(spread.median), number(best)))
-            }
-        })
-    });
-    let (verdict, measured) = match result {
-        Some((true, measured)) => ("held", measured),
-        Some((false, measured)) => ("**missed**", measured),
-        None => ("not measured", "–".to_owned()),
-    };
+    let (verdict, measured) = table
+        .row(ours::WHO, way)
+        .and_then(|row| judged(table, row, (index, column.unit), test))
+        .unwrap_or(("not measured", "–".to_owned()));
     Some(Verdict { what, limit, measured, verdict })
+}
+
+/// The verdict on a row, and what it rests on. `None` if there is nothing to judge.
+fn judged(table: &Table, row: &Row, column: (usize, Unit), test: Test) -> Option<(&'static str, String)> {
+    let (index, unit) = column;
+    let spread = row.spread(index)?;
+    let ratio = || table.ratio(row, index);
+    let number = |value| text::number(value, unit);
+    let (holds, measured) = match test {
+        RatioAtMost(limit) => (ratio()?.median <= limit, text::ratio(ratio()?)),
+        RatioAtLeast(limit) => (ratio()?.median >= limit, text::ratio(ratio()?)),
+        AtMost(limit) => (spread.median <= limit, number(spread.median)),
+        NeverAbove(limit) => (spread.max <= limit, number(spread.max)),
+        BelowPeers | AbovePeers => {
+            let (best, peer) = best_peer(table, index, matches!(test, AbovePeers))?;
+            let measured = format!("{}, {} {}", number(spread.median), peer.contender.who, number(best));
+            let ratio = Spread::of_ratios(row.values(index), peer.values(index))?.median;
+            if (ratio - 1.0).abs() <= LEVEL {
+                return Some(("level", measured));
+            }
+            ((ratio > 1.0) == matches!(test, AbovePeers), measured)
+        }
+    };
+    Some((if holds { "held" } else { "missed" }, measured))
 }
 
 fn limit(test: Test, unit: Unit) -> String {
@@ -115,9 +126,9 @@ fn limit(test: Test, unit: Unit) -> String {
 }
 
 /// The best median of the others, the bare system calls apart, and whose it is.
-fn best_peer(table: &Table, column: usize, is_highest: bool) -> Option<(f64, String)> {
+fn best_peer(table: &Table, column: usize, is_highest: bool) -> Option<(f64, &Row)> {
     let peers = table.rows.iter().filter(|row| ![ours::WHO, bare::WHO].contains(&&*row.contender.who));
-    let medians = peers.filter_map(|row| Some((row.spread(column)?.median, row.contender.who.clone())));
+    let medians = peers.filter_map(|row| Some((row.spread(column)?.median, row)));
     if is_highest { medians.max_by(|a, b| a.0.total_cmp(&b.0)) } else { medians.min_by(|a, b| a.0.total_cmp(&b.0)) }
 }
 
@@ -126,7 +137,7 @@ mod tests {
     use fast_afpacket_bench_harness::Description;
 
     use super::*;
-    use crate::table::{Column, Row};
+    use crate::table::Column;
 
     fn table(ours: &[f64]) -> Table {
         let row = |who: &str, values: &[f64]| {
@@ -142,7 +153,7 @@ mod tests {
     #[test]
     fn a_target_is_held_or_missed() {
         let judged = |test| verdict(&table(&[11.0, 22.0]), "cpu", Way::Recv, test).unwrap().verdict;
-        let (held, missed) = ("held", "**missed**");
+        let (held, missed) = ("held", "missed");
         assert_eq!(
             [judged(RatioAtMost(1.2)), judged(RatioAtMost(1.05)), judged(RatioAtLeast(1.05))],
             [held, missed, held]
@@ -162,7 +173,13 @@ mod tests {
     #[test]
     fn the_best_peer_is_neither_bare_nor_ours() {
         let table = table(&[1.0]);
-        assert_eq!(best_peer(&table, 0, true), Some((30.0, "p".to_owned())));
-        assert_eq!(best_peer(&table, 0, false), Some((25.0, "q".to_owned())));
+        let best = |is_highest| best_peer(&table, 0, is_highest).map(|(median, row)| (median, &*row.contender.who));
+        assert_eq!((best(true), best(false)), (Some((30.0, "p")), Some((25.0, "q"))));
+    }
+
+    #[test]
+    fn close_peers_are_level() {
+        let judged = |ours| verdict(&table(&[ours]), "cpu", Way::Recv, BelowPeers).unwrap().verdict;
+        assert_eq!([judged(24.0), judged(24.5), judged(25.5), judged(26.0)], ["held", "level", "level", "missed"]);
     }
 }

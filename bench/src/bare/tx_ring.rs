@@ -9,7 +9,7 @@ use fast_afpacket_bench_harness::{Sender, Setup, frames};
 use super::Qdisc;
 use super::socket::{Mapping, SLOT, Socket, checked};
 
-const BLOCKS: u32 = 16;
+const BLOCKS: u32 = 8;
 /// Where the bytes of a frame begin in its slot.
 const DATA: usize = 32;
 

@@ -12,7 +12,8 @@ pub(crate) fn write(report: &Report) -> String {
     if !report.targets.is_empty() {
         text += "## What was to be reached\n\n| | limit | measured | |\n|---|---|---|---|\n";
         for target in &report.targets {
-            text += &format!("| {} | {} | {} | {} |\n", target.what, target.limit, target.measured, target.verdict);
+            let verdict = if target.verdict == "missed" { "**missed**" } else { target.verdict };
+            text += &format!("| {} | {} | {} | {verdict} |\n", target.what, target.limit, target.measured);
         }
         text += "\n";
     }
@@ -34,7 +35,7 @@ pub(crate) fn write(report: &Report) -> String {
 fn intent(report: &Report) -> String {
     let quick = if report.is_quick { " This was a quick run: its numbers are for a first look only." } else { "" };
     format!(
-        "Contenders take turns, {} times: all once, then all again. A cell is the median of its runs and, in brackets, the \
+        "Contenders take turns: all once, then all again; rounds: {}. A cell is the median of its runs and, in brackets, the \
          least and the greatest. A ratio is to the bare system calls that go the same way, taken run by run, again as \
          median and range: it is worth more than the numbers themselves, which the machine's mood moves for all. Every run \
          is in `runs.json`.{quick}\n\n",

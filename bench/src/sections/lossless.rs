@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fast_afpacket_bench_harness::{Role, Setup, Way};
 
-use super::{Bench, FRAME_LENS, Findings, Flow, Measured, receiver_setup, sender_setup};
+use super::{Bench, Findings, Flow, Measured, receiver_setup, sender_setup};
 use crate::programs::Entry;
 use crate::table::{Column, Unit};
 
@@ -23,16 +23,11 @@ const MAX_RUNS: usize = 3;
 pub(super) fn run(bench: &Bench) -> anyhow::Result<Findings> {
     let columns = [Column::new("rate", "frames/s", Unit::PerSecond).compared()];
     let entries = bench.contenders(is_wanted);
-    let tables = FRAME_LENS.map(|frame_len| {
-        let title = format!("Highest rate without loss, {frame_len} bytes");
-        let runs = bench.runs.min(MAX_RUNS);
-        bench.alternate((&format!("lossless-{frame_len}"), title), &columns, &entries, runs, |entry| {
-            let mut offer = |rate| offer(bench, entry, frame_len, rate);
-            search(&mut offer)
-        })
+    let names = ("lossless", "Highest rate without loss");
+    let tables = bench.by_length(names, &columns, &entries, bench.runs.min(MAX_RUNS), |entry, frame_len| {
+        search(&mut |rate| offer(bench, entry, frame_len, rate))
     });
-    let title = "Highest rate without loss";
-    Ok(Findings { section: "lossless", title, explanation: EXPLANATION, tables: tables.into() })
+    Ok(Findings { section: "lossless", title: names.1, explanation: EXPLANATION, tables })
 }
 
 fn is_wanted(entry: &Entry) -> bool {

@@ -96,6 +96,23 @@ impl Bench {
         self.field.entries.iter().find(bare).ok_or_else(|| anyhow::anyhow!("there is no bare {}", way.label()))
     }
 
+    /// A table for each length of frames.
+    fn by_length(
+        &self,
+        names: (&str, &str),
+        columns: &[Column],
+        entries: &[&Entry],
+        runs: usize,
+        measure: impl Fn(&Entry, usize) -> anyhow::Result<Measured>,
+    ) -> Vec<Table> {
+        let (key, title) = names;
+        let table = |frame_len| {
+            let (key, title) = (format!("{key}-{frame_len}"), format!("{title}, {frame_len} bytes"));
+            self.alternate((&key, title), columns, entries, runs, |entry| measure(entry, frame_len))
+        };
+        FRAME_LENS.map(table).into()
+    }
+
     /// Measures all contenders in turn, then all again, and so on.
     fn alternate(
         &self,

@@ -2,7 +2,7 @@
 
 use fast_afpacket_bench_harness::{Role, Way};
 
-use super::{Bench, FRAME_LENS, Findings, Flow, Measured, Transfer, receiver_setup, sender_setup};
+use super::{Bench, Findings, Flow, Measured, Transfer, receiver_setup, sender_setup};
 use crate::programs::Entry;
 use crate::table::{Column, Table, Unit};
 
@@ -27,29 +27,26 @@ const UNACCOUNTED: Column = Column::new("unaccounted", "not accounted for", Unit
 
 pub(super) fn full(bench: &Bench) -> anyhow::Result<Findings> {
     let flow = Flow { time: bench.time(500), pace: None };
-    let tables = tables(bench, ("receive", "Receiving at full rate"), Way::Segments, flow)?;
-    Ok(Findings { section: "receive", title: "Receiving at full rate", explanation: FULL, tables })
+    let names = ("receive", "Receiving at full rate");
+    let tables = tables(bench, names, Way::Segments, flow)?;
+    Ok(Findings { section: "receive", title: names.1, explanation: FULL, tables })
 }
 
 pub(super) fn paced(bench: &Bench) -> anyhow::Result<Findings> {
     let flow = Flow::paced(bench.time(500), 100_000.0);
-    let tables = tables(bench, ("paced", "Receiving 100,000 frames/s"), Way::Send, flow)?;
-    Ok(Findings { section: "paced", title: "Receiving 100,000 frames/s", explanation: PACED, tables })
+    let names = ("paced", "Receiving 100,000 frames/s");
+    let tables = tables(bench, names, Way::Send, flow)?;
+    Ok(Findings { section: "paced", title: names.1, explanation: PACED, tables })
 }
 
 fn tables(bench: &Bench, names: (&str, &str), source: Way, flow: Flow) -> anyhow::Result<Vec<Table>> {
     let columns = [CPU, OFFERED, RECEIVED, LOST, UNACCOUNTED];
     let source = bench.source(source)?;
     let entries = bench.contenders(is_wanted);
-    let table = |frame_len| {
-        let (key, title) = (format!("{}-{frame_len}", names.0), format!("{}, {frame_len} bytes", names.1));
-        bench.alternate((&key, title), &columns, &entries, bench.runs, |entry| {
-            let from = (source, sender_setup(frame_len), flow);
-            let transfer = bench.transfer((entry, receiver_setup(frame_len), false), from)?;
-            values(&transfer)
-        })
-    };
-    Ok(FRAME_LENS.map(table).into())
+    Ok(bench.by_length(names, &columns, &entries, bench.runs, |entry, frame_len| {
+        let from = (source, sender_setup(frame_len), flow);
+        values(&bench.transfer((entry, receiver_setup(frame_len), false), from)?)
+    }))
 }
 
 fn values(transfer: &Transfer) -> anyhow::Result<Measured> {

@@ -2,7 +2,7 @@
 
 use fast_afpacket_bench_harness::{Job, Role, Task};
 
-use super::{Bench, FRAME_LENS, Findings, Measured, count, sender_setup};
+use super::{Bench, Findings, Measured, count, sender_setup};
 use crate::lab::End;
 use crate::programs::Entry;
 use crate::table::{Column, Unit};
@@ -17,13 +17,10 @@ pub(super) fn run(bench: &Bench) -> anyhow::Result<Findings> {
         Column::new("lost", "stamps lost", Unit::Count),
     ];
     let entries = bench.contenders(|entry| entry.description.way.role() == Role::Stamp);
-    let tables = FRAME_LENS.map(|frame_len| {
-        let title = format!("Sending with stamps, {frame_len} bytes");
-        bench.alternate((&format!("stamps-{frame_len}"), title), &columns, &entries, bench.runs, |entry| {
-            measure(bench, entry, frame_len)
-        })
-    });
-    Ok(Findings { section: "stamps", title: "Sending with stamps", explanation: EXPLANATION, tables: tables.into() })
+    let names = ("stamps", "Sending with stamps");
+    let tables =
+        bench.by_length(names, &columns, &entries, bench.runs, |entry, frame_len| measure(bench, entry, frame_len));
+    Ok(Findings { section: "stamps", title: names.1, explanation: EXPLANATION, tables })
 }
 
 fn measure(bench: &Bench, entry: &Entry, frame_len: usize) -> anyhow::Result<Measured> {

@@ -2,7 +2,7 @@
 
 use fast_afpacket_bench_harness::{Job, Role, Task};
 
-use super::{Bench, FRAME_LENS, Findings, Measured, count, sender_setup};
+use super::{Bench, Findings, Measured, count, sender_setup};
 use crate::lab::End;
 use crate::programs::Entry;
 use crate::table::{Column, Unit};
@@ -20,13 +20,10 @@ pub(super) fn run(bench: &Bench) -> anyhow::Result<Findings> {
         Column::new("arrived", "arrived", Unit::Percent),
     ];
     let entries = bench.contenders(|entry| entry.description.way.role() == Role::Send);
-    let tables = FRAME_LENS.map(|frame_len| {
-        let title = format!("Sending, {frame_len} bytes");
-        bench.alternate((&format!("transmit-{frame_len}"), title), &columns, &entries, bench.runs, |entry| {
-            measure(bench, entry, frame_len)
-        })
+    let tables = bench.by_length(("transmit", "Sending"), &columns, &entries, bench.runs, |entry, frame_len| {
+        measure(bench, entry, frame_len)
     });
-    Ok(Findings { section: "transmit", title: "Transmit rate", explanation: EXPLANATION, tables: tables.into() })
+    Ok(Findings { section: "transmit", title: "Transmit rate", explanation: EXPLANATION, tables })
 }
 
 fn measure(bench: &Bench, entry: &Entry, frame_len: usize) -> anyhow::Result<Measured> {

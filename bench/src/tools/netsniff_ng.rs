@@ -2,14 +2,16 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
+use std::time::Duration;
+use std::{fs, thread};
 
 use anyhow::{Context, bail};
 use fast_afpacket_bench_harness::worker::Signals;
-use fast_afpacket_bench_harness::{Job, Outcome, Task};
+use fast_afpacket_bench_harness::{Job, Outcome, Task, socket};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{children_cpu, number, whole};
+use super::{number, whole};
 
 pub(super) fn run(job: &Job, signals: &Signals) -> anyhow::Result<Outcome> {
     let Task::Receive { latency: false } = job.task else { bail!("it is not asked for this") };
@@ -32,13 +34,23 @@ pub(super) fn run(job: &Job, signals: &Signals) -> anyhow::Result<Outcome> {
         }
     }
     signals.ready()?;
+    let before = cpu_of(child.id())?;
     signals.wait();
+    // It may not have read the last frames yet.
+    thread::sleep(2 * socket::IDLE);
+    let cpu_seconds = cpu_of(child.id())? - before;
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT)?;
     let mut text = String::new();
     said.read_to_string(&mut text)?;
     child.wait()?;
     let frames = whole(number(&text, "packets passed filter")?);
     let dropped = whole(number(&text, "packets failed filter")?);
-    // Its processor time includes its start.
-    Ok(Outcome { frames, dropped: Some(dropped), cpu_seconds: children_cpu()?, ..Outcome::default() })
+    Ok(Outcome { frames, dropped: Some(dropped), cpu_seconds, ..Outcome::default() })
+}
+
+/// The processor time of a process with one thread, in seconds.
+fn cpu_of(process: u32) -> anyhow::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/schedstat"))?;
+    let nanos = stat.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
+    Ok(Duration::from_nanos(nanos.context("no processor time in schedstat")?).as_secs_f64())
 }
