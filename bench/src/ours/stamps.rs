@@ -11,7 +11,7 @@ use super::{idle, interface, is_idle};
 const REPORTS: usize = 64;
 
 fn open(setup: &Setup, options: Options) -> Result<PacketSocket, fast_afpacket::Error> {
-    let socket = options.timestamping(Timestamping::TX_SOFTWARE).bind(&interface(setup)?)?;
+    let socket = options.timestamping(Timestamping::TX_SOFTWARE).stamp_every_frame(true).bind(&interface(setup)?)?;
     socket.set_tx_deadline(idle());
     Ok(socket)
 }

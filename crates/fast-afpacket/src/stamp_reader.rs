@@ -9,19 +9,18 @@ use crate::link::Link;
 use crate::stamping::{self, ErrorReport, Stamp, Stamping};
 use crate::stats::Counters;
 use crate::sys::cmsg::ControlBuffer;
-use crate::sys::{self, abi, sockopt};
+use crate::sys::{self, sockopt};
 use crate::tx_report::TxReport;
 use crate::wait::{Target, Wait, Waiting};
 
 /// Room for the control messages of a stamp: 96 bytes; the rest is for what others switch on, on a descriptor that they
 /// share.
-const CONTROL_LEN: usize = 192;
+const CONTROL_LEN: usize = 128;
 
 /// What an unread stamp without its frame takes of the receive buffer: 832 bytes on x86-64, with some to spare.
 pub(crate) const TX_STAMP_MEMORY: u32 = 1024;
 
 /// All that it takes to read stamps, wherever that is kept.
-#[derive(Clone, Copy)]
 pub(crate) struct StampReader<'a> {
     /// Where the stamps come from.
     pub(crate) tx: BorrowedFd<'a>,
@@ -36,17 +35,16 @@ impl<'a> StampReader<'a> {
     /// The next stamp, or `None` if there is none at `limit`, which may have passed before the call. Without a limit it
     /// waits until the deadline.
     #[inline]
-    pub(crate) fn read(self, buf: &mut [u8], wait: &'a Wait, limit: Option<Instant>) -> io::Result<Option<TxReport>> {
-        let mut unused = abi::link_address(0, 0);
+    pub(crate) fn read(&self, buf: &mut [u8], wait: &'a Wait, limit: Option<Instant>) -> io::Result<Option<TxReport>> {
         let mut control = ControlBuffer::<CONTROL_LEN>::new();
         self.until_found(wait, limit, || {
-            let received = sys::receive(self.tx, buf, &mut unused, &mut control, libc::MSG_ERRQUEUE)?;
+            let received = sys::receive_error(self.tx, buf, &mut control)?;
             self.report(&received, control.written(received.control_len))
         })
     }
 
     /// As many stamps as are there and as there is room for. Waits for the first.
-    pub(crate) fn read_batch(self, batch: &mut TxReportBatch, wait: &'a Wait) -> io::Result<usize> {
+    pub(crate) fn read_batch(&self, batch: &mut TxReportBatch, wait: &'a Wait) -> io::Result<usize> {
         let (inbox, reports) = batch.parts();
         reports.clear();
         let read = self.until_found(wait, None, || {
@@ -67,7 +65,7 @@ impl<'a> StampReader<'a> {
     /// takes something from the error queue or says `EAGAIN`.
     #[inline]
     fn until_found<T>(
-        self,
+        &self,
         wait: &'a Wait,
         limit: Option<Instant>,
         mut read: impl FnMut() -> io::Result<Option<T>>,
@@ -94,7 +92,7 @@ impl<'a> StampReader<'a> {
 
     /// What was read from the error queue, if it is a stamp of a frame that is known.
     #[inline]
-    fn report(self, received: &sys::Received, control: &[u8]) -> io::Result<Option<TxReport>> {
+    fn report(&self, received: &sys::Received, control: &[u8]) -> io::Result<Option<TxReport>> {
         if received.flags & libc::MSG_CTRUNC != 0 {
             return Err(stamping::control_was_cut());
         }
@@ -116,7 +114,7 @@ impl<'a> StampReader<'a> {
     /// The error queue is empty: waits, or says why not.
     #[cold]
     fn no_stamp(
-        self,
+        &self,
         error: io::Error,
         wait: &'a Wait,
         waiting: &mut Option<Waiting<'a>>,
@@ -138,7 +136,7 @@ impl<'a> StampReader<'a> {
     }
 
     /// Whether there is no room for one more unread stamp.
-    pub(crate) fn is_queue_full(self) -> io::Result<bool> {
+    pub(crate) fn is_queue_full(&self) -> io::Result<bool> {
         let [allocated, limit] = sockopt::receive_memory(self.tx)?;
         Ok(allocated.saturating_add(TX_STAMP_MEMORY) >= limit)
     }

@@ -17,7 +17,20 @@ pub(crate) struct Stamping {
     /// The stamps that a keyed frame asks for if nothing else is said.
     stamps: Timestamping,
     payload: bool,
+    /// Whether the kernel stamps frames without being asked for each.
+    every_frame: bool,
     keys: Keys,
+}
+
+/// How a socket is to ask for stamps.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Manner {
+    /// The virtual clock that hardware stamps are to be of.
+    pub(crate) phc: Option<u32>,
+    /// Whether each stamp comes with its frame.
+    pub(crate) payload: bool,
+    /// Whether frames are stamped without being asked for each.
+    pub(crate) every_frame: bool,
 }
 
 enum Keys {
@@ -34,11 +47,11 @@ impl Stamping {
     pub(crate) fn set_up(
         socket: BorrowedFd<'_>,
         wanted: Timestamping,
-        phc: Option<u32>,
-        payload: bool,
+        manner: Manner,
         count_keys: bool,
     ) -> io::Result<Self> {
-        let request = ask(socket, wanted, phc, payload)?;
+        let request = ask(socket, wanted, manner)?;
+        let Manner { payload, every_frame, .. } = manner;
         let stamps = wanted.intersection(Timestamping::TX);
         let keys = if stamps.is_empty() {
             Keys::None
@@ -47,7 +60,7 @@ impl Stamping {
         } else {
             Keys::Counted(Mutex::new(KeyLedger::new()))
         };
-        Ok(Self { request, stamps, payload, keys })
+        Ok(Self { request, stamps, payload, every_frame, keys })
     }
 
     /// What was asked of the sending socket, which receives too if it is the only one.
@@ -92,7 +105,9 @@ impl Stamping {
         control: &mut Encoder<N>,
     ) -> io::Result<()> {
         self.check(stamps)?;
-        control.push(libc::SOL_SOCKET, abi::SO_TIMESTAMPING, frame_flags(stamps));
+        if !(self.every_frame && stamps == self.stamps) {
+            control.push(libc::SOL_SOCKET, abi::SO_TIMESTAMPING, frame_flags(stamps));
+        }
         if let Keys::Own = self.keys {
             control.push(libc::SOL_SOCKET, abi::SCM_TS_OPT_ID, key.value());
         }
@@ -283,12 +298,8 @@ impl Request {
 
 /// Sets `SO_TIMESTAMPING` on a socket and gives what it took. An older kernel refuses flags that it does not know;
 /// those that it can do without are left out then.
-pub(crate) fn ask(
-    socket: BorrowedFd<'_>,
-    wanted: Timestamping,
-    phc: Option<u32>,
-    payload: bool,
-) -> io::Result<Request> {
+pub(crate) fn ask(socket: BorrowedFd<'_>, wanted: Timestamping, manner: Manner) -> io::Result<Request> {
+    let Manner { phc, payload, every_frame } = manner;
     let reports = [
         (Timestamping::RX_SOFTWARE, libc::SOF_TIMESTAMPING_RX_SOFTWARE),
         (Timestamping::RX_HARDWARE, libc::SOF_TIMESTAMPING_RX_HARDWARE),
@@ -303,6 +314,9 @@ pub(crate) fn ask(
     let mut flags = flags_of(wanted, &reports);
     if wanted.intersects(Timestamping::TX) && !payload {
         flags |= libc::SOF_TIMESTAMPING_OPT_TSONLY;
+    }
+    if every_frame {
+        flags |= frame_flags(wanted);
     }
     let request = Request { flags, phc };
     if flags == 0 {

@@ -1,6 +1,5 @@
 //! Output: one small file for each format. What is printed is decided here, what it means elsewhere.
 
-
 mod human;
 mod json;
 mod logfmt;

@@ -43,7 +43,7 @@ impl RecvBatch {
     ///
     /// If there are not as many addresses as that takes.
     pub fn new(frames: usize, frame_len: usize) -> Self {
-        let Some(inbox) = Inbox::new(frames, frame_len) else {
+        let Some(inbox) = Inbox::new(frames, frame_len, true) else {
             #[expect(clippy::panic, reason = "as Vec::with_capacity does: no memory is that large")]
             {
                 panic!("a batch of {frames} frames of {frame_len} bytes is larger than any memory");

@@ -42,7 +42,7 @@ impl TxReportBatch {
     ///
     /// If there are not as many addresses as that takes.
     pub fn new(reports: usize) -> Self {
-        let Some(inbox) = Inbox::new(reports, 0) else {
+        let Some(inbox) = Inbox::new(reports, 0, false) else {
             #[expect(clippy::panic, reason = "as Vec::with_capacity does: no memory is that large")]
             {
                 panic!("a batch of {reports} stamps is larger than any memory");

@@ -12,7 +12,7 @@ use crate::granted::{Granted, withheld_by};
 use crate::interface::Interface;
 use crate::nic::{ConfigureNic, NicGrant, NicLoan};
 use crate::socket::{PacketSocket, Parts};
-use crate::stamping::{self, Stamping};
+use crate::stamping::{self, Manner, Stamping};
 use crate::sys::{self, abi, sockopt};
 use crate::timestamp::Timestamping;
 
@@ -40,7 +40,8 @@ impl Options {
             // Protocol 0: it receives nothing, and the kernel finds each frame's own protocol when it sends.
             self.bind_to(tx, EtherType::new(0), interface)?;
             let stamps = self.timestamping.intersection(Timestamping::RX);
-            let asked = stamping::ask(rx.as_fd(), stamps, self.bind_phc, false).during(Step::Timestamping, name)?;
+            let manner = Manner { phc: self.bind_phc, ..Manner::default() };
+            let asked = stamping::ask(rx.as_fd(), stamps, manner).during(Step::Timestamping, name)?;
             asked_of_receiver = Some(asked);
         }
         let sending = tx.as_ref().unwrap_or(&rx).as_fd();
@@ -48,8 +49,9 @@ impl Options {
             Some(_) => self.timestamping.intersection(Timestamping::TX),
             None => self.timestamping,
         };
-        let stamping = Stamping::set_up(sending, sending_stamps, self.bind_phc, self.tx_payload, self.count_keys)
-            .during(Step::Timestamping, name)?;
+        let manner = Manner { phc: self.bind_phc, payload: self.tx_payload, every_frame: self.stamp_every_frame };
+        let stamping =
+            Stamping::set_up(sending, sending_stamps, manner, self.count_keys).during(Step::Timestamping, name)?;
         let sorts_stamps = !asked_of_receiver.unwrap_or(stamping.request()).is_answered_strictly();
         sockopt::set_packet(rx.as_fd(), libc::PACKET_AUXDATA, 1).during(Step::Auxdata, name)?;
         self.limit_reception(rx.as_fd(), name)?;
@@ -76,6 +78,7 @@ impl Options {
             protocol: self.protocol,
             cooked: self.cooked,
             offload: self.offload,
+            stamps_every_frame: self.stamp_every_frame,
             launch_clock: self.launch_clock,
             stamping,
             asked: self.timestamping,
@@ -108,6 +111,10 @@ impl Options {
         }
         if self.offload && self.cooked {
             return Err(Error::invalid(name, "offload is for raw sockets: a cooked frame has no header to work on"));
+        }
+        if self.stamp_every_frame && !self.timestamping.intersects(Timestamping::TX) {
+            let why = "every frame is to be stamped, and no TX timestamps are asked for (Options::timestamping)";
+            return Err(Error::invalid(name, why));
         }
         if let Some(group) = &self.fanout {
             let ignores_outgoing = self.ignore_outgoing.or(self.dual.then_some(true));

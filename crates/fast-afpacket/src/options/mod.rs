@@ -42,6 +42,7 @@ pub struct Options {
     pub(crate) bind_phc: Option<u32>,
     pub(crate) tx_payload: bool,
     count_keys: bool,
+    stamp_every_frame: bool,
     filter: Option<Filter>,
     fanout: Option<FanoutGroup>,
     ignore_outgoing: Option<bool>,
@@ -68,6 +69,7 @@ impl Default for Options {
             bind_phc: None,
             tx_payload: false,
             count_keys: false,
+            stamp_every_frame: false,
             filter: None,
             fanout: None,
             ignore_outgoing: None,
@@ -181,6 +183,17 @@ impl Options {
     #[doc(alias = "SCM_TS_OPT_ID")]
     pub fn count_keys(mut self, count_keys: bool) -> Self {
         self.count_keys = count_keys;
+        self
+    }
+
+    /// Have the kernel stamp every frame that is sent, so that it need not be asked frame by frame. Default: no, frames with a
+    /// key are stamped and others are not.
+    ///
+    /// For those who stamp every frame anyway: a keyed send is about a tenth cheaper. A frame without a key is refused,
+    /// since its stamps could not be told from those of others.
+    #[doc(alias = "SO_TIMESTAMPING")]
+    pub fn stamp_every_frame(mut self, stamp_every_frame: bool) -> Self {
+        self.stamp_every_frame = stamp_every_frame;
         self
     }
 

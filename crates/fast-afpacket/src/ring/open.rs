@@ -9,7 +9,7 @@ use crate::error::{Context, Error, Step};
 use crate::granted::{Granted, RingMemory, withheld_by};
 use crate::interface::Interface;
 use crate::options::Options;
-use crate::stamping;
+use crate::stamping::{self, Manner};
 use crate::stats::Counters;
 use crate::sys::mmap::{self, SharedRing};
 use crate::sys::{abi, sockopt};
@@ -72,7 +72,7 @@ impl Options {
         };
         sockopt::set_packet(fd, libc::PACKET_VERSION, version).during(Step::Ring, name)?;
         let stamps = self.timestamping.intersection(Timestamping::RX);
-        stamping::ask(fd, stamps, None, false).during(Step::Timestamping, name)?;
+        stamping::ask(fd, stamps, Manner::default()).during(Step::Timestamping, name)?;
         if stamps.contains(Timestamping::RX_HARDWARE) {
             let source = libc::SOF_TIMESTAMPING_RAW_HARDWARE.cast_signed();
             sockopt::set_packet(fd, libc::PACKET_TIMESTAMP, source).during(Step::Timestamping, name)?;

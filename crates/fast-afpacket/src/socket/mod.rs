@@ -69,6 +69,8 @@ pub(crate) use receive::CONTROL_LEN;
 #[doc(alias("Conn", "AF_PACKET", "packet"))]
 pub struct PacketSocket {
     parts: Parts,
+    /// Whether the bytes of a frame without a key are all that the kernel is to be given.
+    sends_plainly: bool,
     /// Where a raw frame goes from a socket that is bound to a protocol: its own interface, protocol unsaid.
     to_interface: Option<libc::sockaddr_ll>,
     waits: Waits,
@@ -88,6 +90,8 @@ pub(crate) struct Parts {
     pub(crate) cooked: bool,
     /// Whether an [`Offload`](crate::Offload) stands before each frame.
     pub(crate) offload: bool,
+    /// Whether a frame without a key would be stamped.
+    pub(crate) stamps_every_frame: bool,
     pub(crate) launch_clock: Option<LaunchClock>,
     pub(crate) stamping: Stamping,
     /// The stamps that were asked for, also those that are not granted now: a card may be set to take them later.
@@ -121,8 +125,10 @@ impl PacketSocket {
         let to_interface =
             (!parts.cooked && parts.tx.is_none()).then(|| abi::link_address(0, parts.interface.index().cast_signed()));
         let frame_limit = FrameLimit::new(parts.rx.as_fd(), &parts.interface, parts.cooked);
+        let sends_plainly = !(parts.cooked || parts.offload || parts.stamps_every_frame);
         Self {
             parts,
+            sends_plainly,
             to_interface,
             waits: Waits::default(),
             counters: Counters::default(),

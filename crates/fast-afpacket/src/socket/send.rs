@@ -25,7 +25,7 @@ impl PacketSocket {
     /// [`close`](Self::close), [`InvalidInput`](io::ErrorKind::InvalidInput) on a cooked socket, which needs an address.
     #[doc(alias = "sendto")]
     pub fn send(&self, frame: &[u8]) -> io::Result<usize> {
-        if self.parts.cooked || self.parts.offload {
+        if !self.sends_plainly {
             return self.send_frame(&TxFrame::new(frame));
         }
         self.transmit(|| sys::send(self.tx(), frame, self.to_interface.as_ref()))

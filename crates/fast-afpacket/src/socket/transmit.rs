@@ -31,6 +31,8 @@ impl PacketSocket {
         let control = &mut message.control;
         if let Some(key) = frame.key {
             self.parts.stamping.ask_for(self.stamps_of(frame), key, control)?;
+        } else if self.parts.stamps_every_frame {
+            return Err(invalid("this socket stamps every frame (Options::stamp_every_frame): each needs a key"));
         }
         if let Some(priority) = frame.priority {
             control.push(libc::SOL_SOCKET, libc::SO_PRIORITY, priority);

@@ -73,6 +73,7 @@ pub(crate) struct Inbox<const N: usize> {
     data_len: usize,
     /// How many headers were written by the kernel and are to be made ready again.
     used: usize,
+    with_addresses: bool,
     /// Whether the headers make room for what stands before the data.
     with_head: bool,
 }
@@ -94,8 +95,8 @@ const DATA_AT: usize = 18;
 const _: () = assert!(DATA_AT >= VNET_HEADER_LEN);
 
 impl<const N: usize> Inbox<N> {
-    /// Room for so many messages, at least one, of so many bytes each; `None` if that is more than there are addresses for.
-    pub(crate) fn new(messages: usize, data_len: usize) -> Option<Self> {
+    /// Room for so many messages, at least one, of so many bytes each, with addresses or without; `None` if that is more than there are addresses for.
+    pub(crate) fn new(messages: usize, data_len: usize, with_addresses: bool) -> Option<Self> {
         const LINE: usize = 64;
         let messages = messages.max(1);
         let stride = data_len.checked_add(DATA_AT)?.checked_next_multiple_of(LINE)?;
@@ -109,6 +110,7 @@ impl<const N: usize> Inbox<N> {
             stride,
             data_len,
             used: messages,
+            with_addresses,
             with_head: false,
         };
         inbox.make_ready();
@@ -154,8 +156,10 @@ impl<const N: usize> Inbox<N> {
             place.vector = libc::iovec { iov_base: data.cast(), iov_len: self.data_len + head_len };
             // SAFETY: as above, of the header.
             let header = unsafe { &mut (*header).msg_hdr };
-            header.msg_name = (&raw mut place.address).cast();
-            header.msg_namelen = SOCKADDR_LL_LEN;
+            if self.with_addresses {
+                header.msg_name = (&raw mut place.address).cast();
+                header.msg_namelen = SOCKADDR_LL_LEN;
+            }
             header.msg_iov = &raw mut place.vector;
             header.msg_iovlen = 1;
             header.msg_control = (&raw mut place.control).cast();

@@ -164,7 +164,18 @@ pub(crate) fn receive<const N: usize>(
     flags: c_int,
 ) -> io::Result<Received> {
     let vector = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: data.len() };
-    receive_into(fd, &mut [vector], address, control, flags)
+    receive_into(fd, &mut [vector], Some(address), control, flags)
+}
+
+/// [`receive`] from the error queue, whose messages have no address.
+#[inline]
+pub(crate) fn receive_error<const N: usize>(
+    fd: BorrowedFd<'_>,
+    data: &mut [u8],
+    control: &mut ControlBuffer<N>,
+) -> io::Result<Received> {
+    let vector = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: data.len() };
+    receive_into(fd, &mut [vector], None, control, libc::MSG_ERRQUEUE)
 }
 
 /// [`receive`], with what stands before the frame in a buffer of its own.
@@ -177,7 +188,7 @@ pub(crate) fn receive_with_head<const N: usize>(
 ) -> io::Result<Received> {
     let head = libc::iovec { iov_base: head.as_mut_ptr().cast(), iov_len: head.len() };
     let data = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: data.len() };
-    receive_into(fd, &mut [head, data], address, control, 0)
+    receive_into(fd, &mut [head, data], Some(address), control, 0)
 }
 
 /// The vectors are of memory that the caller has borrowed exclusively for this call.
@@ -185,14 +196,16 @@ pub(crate) fn receive_with_head<const N: usize>(
 fn receive_into<const N: usize>(
     fd: BorrowedFd<'_>,
     vectors: &mut [libc::iovec],
-    address: &mut libc::sockaddr_ll,
+    address: Option<&mut libc::sockaddr_ll>,
     control: &mut ControlBuffer<N>,
     flags: c_int,
 ) -> io::Result<Received> {
-    let address: *mut libc::sockaddr_ll = address;
     let mut header = message_header(vectors);
-    header.msg_name = address.cast();
-    header.msg_namelen = SOCKADDR_LL_LEN;
+    if let Some(address) = address {
+        let address: *mut libc::sockaddr_ll = address;
+        header.msg_name = address.cast();
+        header.msg_namelen = SOCKADDR_LL_LEN;
+    }
     header.msg_control = control.0.as_mut_ptr().cast();
     // The type of this field differs between C libraries.
     header.msg_controllen = N as _;

@@ -12,7 +12,7 @@ use crate::granted::{Granted, RingMemory, withheld_by};
 use crate::interface::Interface;
 use crate::options::{Options, buffer_size};
 use crate::ring::{ByFrame, Request, RingShape, Way};
-use crate::stamping::Stamping;
+use crate::stamping::{Manner, Stamping};
 use crate::stats::Counters;
 use crate::sys::tx_slots::TxSlots;
 use crate::sys::{abi, mmap, sockopt};
@@ -68,8 +68,9 @@ impl Options {
         let stamps = self.timestamping.intersection(Timestamping::TX);
         // One call hands over many frames, with one set of control messages: a key of the caller's would be that of all.
         let count_keys = true;
-        let stamping = Stamping::set_up(fd, stamps, self.bind_phc, self.tx_payload, count_keys)
-            .during(Step::Timestamping, name)?;
+        // Frames without a key have none: stamps are asked for call by call.
+        let manner = Manner { phc: self.bind_phc, payload: self.tx_payload, every_frame: false };
+        let stamping = Stamping::set_up(fd, stamps, manner, count_keys).during(Step::Timestamping, name)?;
         let without_queue = self.bypass_queue(fd, name)?;
         sockopt::tx_ring_of_frames(fd, request).during(Step::Ring, name)?;
         let (slots, mapped) = TxSlots::map(fd, layout).during(Step::Ring, name)?;

@@ -1,13 +1,14 @@
 //! Stamps of received and of sent frames.
 
-use fast_afpacket::{Interface, PacketSocket, SystemStamp, Timestamping, TxKey, TxStage};
+use fast_afpacket::{Interface, PacketSocket, Step, SystemStamp, Timestamping, TxKey, TxStage};
 
-use crate::lab::{self, Cable, bind, drain, eventually, frame, ip, millis, number_in, options, within};
+use crate::lab::{self, Cable, bind, drain, eventually, frame, frame_of, ip, millis, number_in, options, within};
 
 crate::tests! {
     sent_and_received_stamps_are_in_order;
     only_the_stages_that_were_asked_for;
     frames_without_a_key_give_no_stamp;
+    every_frame_may_be_stamped;
     without_stamps_asked_for_there_are_none;
     the_frame_comes_back_if_asked_for;
     dual_keeps_stamps_and_frames_apart;
@@ -176,4 +177,30 @@ fn loopback_and_cooked_sockets_are_stamped() {
         assert_eq!(reports.map(|report| report.key.value()), [count; 2]);
         assert!(reports.iter().all(|report| report.timestamps.software.is_some()));
     }
+}
+
+/// The kernel is asked once, for all frames; the rest is as ever.
+fn every_frame_may_be_stamped() {
+    let cable = Cable::new();
+    for count_keys in [false, true] {
+        let asked = options().dual(true).stamp_every_frame(true).count_keys(count_keys);
+        let socket = bind(asked, &cable.a);
+        let refused = socket.send(&frame(1)).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput, "{refused}");
+        for key in [7, 1_000, 3] {
+            socket.send_keyed(&frame(key), TxKey::new(key)).unwrap();
+            for stage in [TxStage::Scheduled, TxStage::Sent] {
+                let report = socket.recv_tx(&mut []).unwrap();
+                assert_eq!((report.key, report.stage), (TxKey::new(key), stage), "{count_keys}");
+            }
+        }
+        socket.send_stamped(&frame(9), TxKey::new(9), Timestamping::TX_SOFTWARE).unwrap();
+        let report = socket.recv_tx(&mut []).unwrap();
+        assert_eq!((report.key, report.stage), (TxKey::new(9), TxStage::Sent), "of this frame one stamp alone");
+        socket.send_keyed(&frame_of(1_516, 1), TxKey::new(10)).unwrap_err();
+        socket.send_keyed(&frame(11), TxKey::new(11)).unwrap();
+        assert_eq!(socket.recv_tx(&mut []).unwrap().key, TxKey::new(11));
+    }
+    let error = options().timestamping(Timestamping::RX).stamp_every_frame(true).bind(&cable.a).unwrap_err();
+    assert_eq!(error.step(), Step::Options, "{error}");
 }
