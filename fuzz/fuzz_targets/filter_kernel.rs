@@ -6,14 +6,15 @@
 #![no_main]
 
 use std::cell::OnceCell;
-use std::io;
 use std::process::Command;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use fast_afpacket::{Filter, Instruction, Interface, PacketSocket, Timestamping};
 use fast_afpacket_fuzz::program;
 use libfuzzer_sys::fuzz_target;
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{getgid, getuid};
 use socket2::{SockFilter, SockRef};
 
 /// A program that keeps every rule may still be too long to attach; of this length none is.
@@ -33,10 +34,6 @@ struct Lab {
 
 impl Lab {
     fn new() -> Self {
-        let user = CloneFlags::CLONE_NEWUSER;
-        unshare(CloneFlags::CLONE_NEWNET)
-            .or_else(|_| unshare(user | CloneFlags::CLONE_NEWNET))
-            .expect("root, or an ordinary user who may make user namespaces");
         let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip of iproute2");
         assert!(up.success());
         let lo = Interface::by_name("lo").unwrap();
@@ -61,6 +58,18 @@ impl Lab {
     }
 }
 
+/// As root, or as an ordinary user who is root in a user namespace. A process with several threads could not.
+fn enter_namespace() {
+    if unshare(CloneFlags::CLONE_NEWNET).is_ok() {
+        return;
+    }
+    let (uid, gid) = (getuid(), getgid());
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).expect("root, or the right to make user namespaces");
+    fs::write("/proc/self/setgroups", "deny").unwrap();
+    fs::write("/proc/self/uid_map", format!("0 {uid} 1")).unwrap();
+    fs::write("/proc/self/gid_map", format!("0 {gid} 1")).unwrap();
+}
+
 thread_local! {
     static LAB: OnceCell<Lab> = const { OnceCell::new() };
 }
@@ -81,7 +90,7 @@ fn ethernet(frame: &[u8]) -> Vec<u8> {
     frame
 }
 
-fuzz_target!(|input: &[u8]| {
+fuzz_target!(init: enter_namespace(), |input: &[u8]| {
     let (frame, instructions) = program::read(input);
     if instructions.is_empty() || instructions.len() > LONGEST {
         return;
