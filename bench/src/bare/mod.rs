@@ -3,6 +3,7 @@
 //! One module for each way, with `libc` alone, as lean as it can be. Each asks the kernel for what this library asks for
 //! (timestamps, metadata, buffers, rings of the same shape) unless its name says that it asks for less.
 
+mod key;
 mod recv;
 mod recv_batch;
 mod ring_v2;
@@ -23,7 +24,7 @@ use ring_v3::RingByBlock;
 use segments::Segments;
 use send::Send;
 use send_batch::SendBatch;
-use stamps::{StampBatch, StampEach};
+use stamps::{Numbers, StampBatch, StampEach};
 use tx_ring::TxRing;
 
 /// Who this is in the report.
@@ -38,6 +39,7 @@ enum Qdisc {
 
 /// All ways.
 pub(crate) fn contenders() -> Vec<Contender> {
+    use Numbers::{Counted, Keys};
     use Qdisc::{Bypassed, Used};
     fn all(setup: &Setup) -> std::io::Result<Recv> {
         Recv::open(setup, Metadata::All)
@@ -58,8 +60,10 @@ pub(crate) fn contenders() -> Vec<Contender> {
         Contender::receiver(WHO, Way::RingByBlock, RingByBlock::open),
         Contender::receiver(WHO, Way::RingByFrame, RingByFrame::waiting),
         Contender::receiver(WHO, Way::RingSpinning, RingByFrame::spinning),
-        Contender::stamper(WHO, Way::StampEach, StampEach::open),
-        Contender::stamper(WHO, Way::StampBatch, |setup| StampBatch::open(setup, Used)),
-        Contender::stamper(WHO, Way::StampBatchBypass, |setup| StampBatch::open(setup, Bypassed)),
+        Contender::stamper(WHO, Way::StampEach, |setup| StampEach::open(setup, Counted)),
+        Contender::stamper(WHO, Way::StampEach, |setup| StampEach::open(setup, Keys)).variant("with keys"),
+        Contender::stamper(WHO, Way::StampBatch, |setup| StampBatch::open(setup, Used, Counted)),
+        Contender::stamper(WHO, Way::StampBatch, |setup| StampBatch::open(setup, Used, Keys)).variant("with keys"),
+        Contender::stamper(WHO, Way::StampBatchBypass, |setup| StampBatch::open(setup, Bypassed, Counted)),
     ]
 }

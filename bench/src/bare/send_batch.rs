@@ -6,6 +6,7 @@ use std::ptr;
 use fast_afpacket_bench_harness::{Sender, Setup, frames};
 
 use super::Qdisc;
+use super::key::Key;
 use super::socket::{Socket, checked};
 
 pub(super) struct SendBatch {
@@ -19,6 +20,9 @@ pub(super) struct Batch {
     /// What the headers point to: their memory does not move.
     _vectors: Box<[libc::iovec]>,
     _frame: Box<[u8]>,
+    /// One for each frame, or none.
+    keys: Box<[Key]>,
+    next: u32,
 }
 
 impl Batch {
@@ -41,11 +45,26 @@ impl Batch {
                 libc::mmsghdr { msg_hdr, msg_len: 0 }
             })
             .collect();
-        Ok(Self { headers, _vectors: vectors, _frame: frame })
+        Ok(Self { headers, _vectors: vectors, _frame: frame, keys: Box::default(), next: 0 })
+    }
+
+    /// Each frame has a key of its own.
+    pub(super) fn keyed(setup: &Setup) -> anyhow::Result<Self> {
+        let mut batch = Self::new(setup)?;
+        batch.keys = vec![Key::new(0); batch.headers.len()].into_boxed_slice();
+        for (header, key) in batch.headers.iter_mut().zip(&mut batch.keys) {
+            header.msg_hdr.msg_control = ptr::from_mut(key).cast();
+            header.msg_hdr.msg_controllen = Key::LEN;
+        }
+        Ok(batch)
     }
 
     #[inline]
     pub(super) fn send(&mut self, socket: &Socket) -> io::Result<u64> {
+        for key in &mut self.keys {
+            *key = Key::new(self.next);
+            self.next = self.next.wrapping_add(1);
+        }
         let count = u32::try_from(self.headers.len()).unwrap_or(u32::MAX);
         // SAFETY: there are so many headers, and they point to memory of the lengths that they say.
         let sent = unsafe { libc::sendmmsg(socket.raw(), self.headers.as_mut_ptr(), count, 0) };

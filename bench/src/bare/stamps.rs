@@ -7,6 +7,7 @@ use std::ptr;
 use fast_afpacket_bench_harness::{Setup, Stamper, frames};
 
 use super::Qdisc;
+use super::key::Key;
 use super::recv::{Control, for_each_control, read_stamp};
 use super::send_batch::Batch;
 use super::socket::{Socket, checked};
@@ -60,20 +61,53 @@ fn is_stamp(header: &libc::msghdr) -> bool {
     black_box(stamp).is_some() && black_box(number).is_some()
 }
 
+/// Whose numbers the stamps come back with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Numbers {
+    /// The kernel's count of frames.
+    Counted,
+    /// The caller's, sent along with each frame.
+    Keys,
+}
+
 pub(super) struct StampEach {
     socket: Socket,
     frame: Vec<u8>,
+    numbers: Numbers,
+    next: u32,
 }
 
 impl StampEach {
-    pub(super) fn open(setup: &Setup) -> anyhow::Result<Self> {
-        Ok(Self { socket: open(setup, Qdisc::Used)?, frame: frames::one(setup.frame_len)? })
+    pub(super) fn open(setup: &Setup, numbers: Numbers) -> anyhow::Result<Self> {
+        Ok(Self { socket: open(setup, Qdisc::Used)?, frame: frames::one(setup.frame_len)?, numbers, next: 0 })
+    }
+
+    #[inline]
+    fn send_keyed(&mut self) -> io::Result<u64> {
+        let mut key = Key::new(self.next);
+        self.next = self.next.wrapping_add(1);
+        let mut vector = libc::iovec { iov_base: self.frame.as_ptr().cast_mut().cast(), iov_len: self.frame.len() };
+        let header = libc::msghdr {
+            msg_name: ptr::null_mut(),
+            msg_namelen: 0,
+            msg_iov: &raw mut vector,
+            msg_iovlen: 1,
+            msg_control: (&raw mut key).cast(),
+            msg_controllen: Key::LEN,
+            msg_flags: 0,
+        };
+        // SAFETY: the header's pointers are to memory of the lengths that it says.
+        checked(unsafe { libc::sendmsg(self.socket.raw(), &raw const header, 0) })?;
+        Ok(1)
     }
 }
 
 impl Stamper for StampEach {
     #[inline]
     fn send(&mut self) -> io::Result<u64> {
+        if self.numbers == Numbers::Keys {
+            return self.send_keyed();
+        }
         // SAFETY: the pointer is to so many bytes.
         checked(unsafe { libc::send(self.socket.raw(), self.frame.as_ptr().cast(), self.frame.len(), 0) })?;
         Ok(1)
@@ -116,11 +150,15 @@ pub(super) struct StampBatch {
 }
 
 impl StampBatch {
-    pub(super) fn open(setup: &Setup, qdisc: Qdisc) -> anyhow::Result<Self> {
+    pub(super) fn open(setup: &Setup, qdisc: Qdisc, numbers: Numbers) -> anyhow::Result<Self> {
         let mut controls = vec![Control([0; 128]); STAMPS as usize].into_boxed_slice();
         let headers =
             controls.iter_mut().map(|control| libc::mmsghdr { msg_hdr: empty_header(control), msg_len: 0 }).collect();
-        Ok(Self { socket: open(setup, qdisc)?, batch: Batch::new(setup)?, headers, _controls: controls })
+        let batch = match numbers {
+            Numbers::Counted => Batch::new(setup)?,
+            Numbers::Keys => Batch::keyed(setup)?,
+        };
+        Ok(Self { socket: open(setup, qdisc)?, batch, headers, _controls: controls })
     }
 }
 

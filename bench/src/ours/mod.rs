@@ -45,6 +45,8 @@ pub(crate) fn contenders() -> Vec<Contender> {
         Contender::receiver(WHO, Way::RingByFrame, RingByFrame::waiting),
         Contender::receiver(WHO, Way::RingSpinning, RingByFrame::spinning),
         Contender::stamper(WHO, Way::StampEach, |setup| StampEach::open(setup, sender())),
+        Contender::stamper(WHO, Way::StampEach, |setup| StampEach::open(setup, sender().count_keys(true)))
+            .variant("counted"),
         Contender::stamper(WHO, Way::StampBatch, |setup| StampBatch::open(setup, sender())),
         Contender::stamper(WHO, Way::StampBatchBypass, |setup| StampBatch::open(setup, bypassing())),
     ]

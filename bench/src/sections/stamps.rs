@@ -8,7 +8,9 @@ use crate::programs::Entry;
 use crate::table::{Column, Unit};
 
 const EXPLANATION: &str = "One thread sends and reads the software stamps of what it has sent from the error queue, with \
-    their numbers. On a virtual cable a stamp is there when the send returns; a card takes its time.";
+    their numbers. On a virtual cable a stamp is there when the send returns; a card takes its time. The bare system calls \
+    let the kernel count frames, which names the wrong frame once a send was refused; `with keys` they send a number along \
+    with each frame, as this library does unless it is told to count.";
 
 pub(super) fn run(bench: &Bench) -> anyhow::Result<Findings> {
     let columns = [
