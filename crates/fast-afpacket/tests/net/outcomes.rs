@@ -1,6 +1,7 @@
 //! Each keyed send has exactly one outcome, and the right one.
 
 use std::collections::HashMap;
+use std::io;
 use std::thread;
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ fn one_outcome_each(count_keys: bool) {
             link_up(&["va"]);
         }
         let len = if number % 10 == 3 { 1515 + number as usize / 10 % 10 } else { 60 };
-        let result = tracker.send(&frame_of(len, number), TxKey::new(number));
+        let result = send_when_there_is_room(&tracker, &frame_of(len, number), number);
         if len > 60 {
             let errno = result.unwrap_err().raw_os_error();
             assert!(matches!(errno, Some(libc::EMSGSIZE | libc::ENETDOWN)), "{number}: {errno:?}");
@@ -91,6 +92,16 @@ fn one_outcome_each(count_keys: bool) {
     assert_eq!(tracker.strays().unknown, 0);
 }
 
+/// Outcomes that wait to be taken are bounded: whoever takes them may need a moment.
+fn send_when_there_is_room(tracker: &TxTracker<'_>, frame: &[u8], number: u32) -> io::Result<usize> {
+    loop {
+        match tracker.send(frame, TxKey::new(number)) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => thread::yield_now(),
+            result => return result,
+        }
+    }
+}
+
 const MANY: u32 = 200_000;
 
 /// Sends as fast as it goes, with another thread that takes the outcomes; gives how many there were of each result.
@@ -98,11 +109,7 @@ fn back_to_back(socket: &PacketSocket, pacing: TxPacing) -> HashMap<TxResult, u3
     let tracker = TxTracker::new(socket).unwrap().pacing(pacing).timeout(millis(500));
     let frame = frame(0);
     let outcomes = outcomes_of(&tracker, MANY, |number| {
-        // Outcomes that wait to be taken are bounded too: whoever takes them needs a moment.
-        while let Err(error) = tracker.send(&frame, TxKey::new(number)) {
-            assert_eq!(error.kind(), std::io::ErrorKind::ResourceBusy, "{error}");
-            thread::yield_now();
-        }
+        send_when_there_is_room(&tracker, &frame, number).unwrap();
     });
     let mut counts = HashMap::new();
     for outcome in outcomes.values() {
@@ -150,10 +157,10 @@ fn pacing_ends_at_the_write_deadline() {
     tracker.send(&frame(1), TxKey::new(1)).unwrap();
     socket.set_write_deadline(within(millis(20)));
     let error = tracker.send(&frame(2), TxKey::new(2)).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     assert_eq!(tracker.len(), 1);
     let error = tracker.send(&frame(2), TxKey::new(1)).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::ResourceBusy, "the key is in use");
+    assert_eq!(error.kind(), io::ErrorKind::ResourceBusy, "the key is in use");
     // A frame that does not ask for one is not held up.
     tracker.send_stamped(&frame(3), TxKey::new(3), SOFTWARE).unwrap();
     assert_eq!(tracker.outcome().unwrap().key, TxKey::new(3));
