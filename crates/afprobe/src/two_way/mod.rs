@@ -12,6 +12,7 @@ pub(crate) mod parts;
 pub(crate) mod prober;
 pub(crate) mod replies;
 pub(crate) mod run;
+pub(crate) mod sent_times;
 pub(crate) mod session;
 pub(crate) mod stamps;
 pub(crate) mod times;

@@ -1,13 +1,13 @@
 //! The host that sends: its sockets, its packets, and whose replies it reads.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
 use fast_afpacket::{Interface, PacketSocket, SystemStamp};
 
 use super::replies::{Expected, Replies};
+use super::sent_times::Sent;
 use super::session;
 use super::stamps::Header;
 use super::transport::{Envelope, Transport};
@@ -145,22 +145,17 @@ impl Prober {
 /// What the threads of a prober share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    newest: AtomicU64,
+    pub(crate) sent: Sent,
     clock: Mutex<ErrorEstimate>,
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        Self { newest: AtomicU64::new(0), clock: Mutex::new(ErrorEstimate::UNKNOWN) }
+        Self { sent: Sent::default(), clock: Mutex::new(ErrorEstimate::UNKNOWN) }
     }
 }
 
 impl Shared {
-    /// The newest probe that was begun to be sent.
-    pub(crate) fn newest(&self) -> u64 {
-        self.newest.load(Ordering::Acquire)
-    }
-
     /// What probes say of this host's clock from now on.
     pub(crate) fn set_clock(&self, error: ErrorEstimate) {
         *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = error;
@@ -183,20 +178,22 @@ pub(crate) struct Probes<'a> {
 impl Probes<'_> {
     /// A frame that is no probe, and asks for what is known of the latest replies.
     pub(crate) fn question(&mut self) -> Result<&[u8]> {
-        let sending = self.sending(self.questions);
+        let sent = &self.shared.sent;
+        let sending = self.sending(self.questions, sent.probes.newest());
+        sent.questions.note(self.questions, self.request.timestamp(sending));
         self.questions += 1;
         self.envelope.seal(self.request.question(sending))
     }
 
-    fn sending(&self, sequence: u64) -> Sending {
-        Sending { sequence, sent: self.shared.newest() + 1, t1: SystemStamp::now(), error: self.shared.clock() }
+    fn sending(&self, sequence: u64, newest: u64) -> Sending {
+        Sending { sequence, sent: newest + 1, t1: SystemStamp::now(), error: self.shared.clock() }
     }
 }
 
 impl Frames for Probes<'_> {
     fn frame(&mut self, id: u64) -> Result<&[u8]> {
-        self.shared.newest.store(id, Ordering::Release);
-        let sending = self.sending(id);
+        let sending = self.sending(id, id);
+        self.shared.sent.probes.note(id, self.request.timestamp(sending));
         self.envelope.seal(self.request.probe(sending))
     }
 }

@@ -2,6 +2,7 @@
 
 use fast_afpacket::{MacAddr, SystemStamp};
 
+use super::sent_times::Sent;
 use super::stamps::{Header, Observation, ReflectorCounts, Reply, Stamps};
 use super::transport::Transport;
 use crate::frame::Unread;
@@ -44,7 +45,7 @@ pub(crate) enum Said {
 /// Why a frame is no reply to be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoReply {
-    /// Something else: of another host, of another session, no STAMP.
+    /// Something else: of another host, of another session, to another probe than it says, no STAMP.
     Foreign,
     /// Of the datagram or of IPv4's header.
     WrongChecksum,
@@ -73,14 +74,14 @@ impl Replies {
         Self { expected, latest: [(0, 0); REMEMBERED], next: 0, understands: None, clock: None }
     }
 
-    /// Reads a frame. `newest` is the newest probe that was sent.
-    pub(crate) fn read(&mut self, received: &Received<'_>, newest: u64, mut say: impl FnMut(Said)) {
-        if let Err(why) = self.try_read(received, newest, &mut say) {
+    /// Reads a frame.
+    pub(crate) fn read(&mut self, received: &Received<'_>, sent: &Sent, mut say: impl FnMut(Said)) {
+        if let Err(why) = self.try_read(received, sent, &mut say) {
             say(Said::NoReply(why));
         }
     }
 
-    fn try_read(&mut self, received: &Received<'_>, newest: u64, say: &mut impl FnMut(Said)) -> Result<(), NoReply> {
+    fn try_read(&mut self, received: &Received<'_>, sent: &Sent, say: &mut impl FnMut(Said)) -> Result<(), NoReply> {
         let Expected { transport, own_mac, peer, keys, format, ssid } = &self.expected;
         let letter = transport.read(received, *own_mac).map_err(unread)?;
         if letter.from != *peer {
@@ -99,6 +100,11 @@ impl Replies {
             return Err(NoReply::Forged);
         }
         let told = reflected.tlvs.told.clone();
+        let asked = told.as_ref().is_some_and(|told| told.asks);
+        let answered = if asked { &sent.questions } else { &sent.probes };
+        if answered.has(reflected.sender_sequence, reflected.sender_timestamp) == Some(false) {
+            return Err(NoReply::Foreign);
+        }
         if self.understands != Some(told.is_some()) {
             self.understands = Some(told.is_some());
             say(Said::UnderstandsUs(told.is_some()));
@@ -107,8 +113,8 @@ impl Replies {
             self.clock = Some(reflected.error);
             say(Said::Clock(reflected.error));
         }
-        let asked = told.as_ref().is_some_and(|told| told.asks);
         if !asked {
+            let newest = sent.probes.newest();
             say(Said::Observed(Observation::Reply(reply(&reflected, newest, received.stamps(), letter.header))));
             self.remember(&reflected);
         }

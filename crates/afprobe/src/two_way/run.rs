@@ -93,7 +93,7 @@ fn receive(prober: &Prober, shared: &Shared, threads: &ThreadArguments, teller: 
     let tell = |said| teller.tell(Event::Said(said));
     receiver::run(&prober.socket, threads.polls(), |received| {
         match received {
-            Some(received) => replies.read(&received, shared.newest(), tell),
+            Some(received) => replies.read(&received, &shared.sent, tell),
             None => tell(Said::NoReply(NoReply::Malformed)),
         }
         Ok(())

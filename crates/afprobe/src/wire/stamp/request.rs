@@ -102,6 +102,11 @@ impl Request {
         self.ssid
     }
 
+    /// The timestamp that a packet says when it is sent so.
+    pub(crate) fn timestamp(&self, sending: Sending) -> u64 {
+        self.format.encode(sending.t1)
+    }
+
     /// The packet of a probe.
     pub(crate) fn probe(&mut self, sending: Sending) -> &[u8] {
         self.packet(sending, false)
@@ -117,7 +122,7 @@ impl Request {
         let [_, _, _, _, sent @ ..] = sending.sent.to_be_bytes();
         let head = Head {
             sequence: u32::from_be_bytes([a, b, c, d]),
-            timestamp: self.format.encode(sending.t1),
+            timestamp: self.timestamp(sending),
             error: sending.error.to_wire(self.format.is_ptp()),
             ssid: self.ssid,
         };
