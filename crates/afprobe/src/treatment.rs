@@ -147,6 +147,15 @@ impl Ecn {
         }
     }
 
+    /// The mark of a reply to a packet that arrived with this one: the same, so that a mark that is made on the way back can
+    /// be told from one that was made before.
+    pub(crate) const fn back(self) -> Self {
+        match self {
+            Self::Congested => Self::Capable0,
+            Self::NotCapable | Self::Capable0 | Self::Capable1 => self,
+        }
+    }
+
     pub(crate) const fn bits(self) -> u8 {
         match self {
             Self::NotCapable => 0b00,

@@ -13,6 +13,7 @@ use super::parts::{Breakdown, BreakdownSummary, Host, Taken};
 use super::stamps::{Fate, Header, Probe, Stamps};
 use super::times::{Basis, Span, Times, times, two_clocks};
 use crate::stats::{Distribution, Figures};
+use crate::treatment::Ecn;
 
 /// The figures of all probes that were told of.
 #[derive(Debug)]
@@ -217,11 +218,12 @@ pub(crate) struct Changes {
 impl Changes {
     fn add(&mut self, sent: Header, probe: &Probe) {
         let Header { dscp, ecn, .. } = sent;
+        let returned = probe.forward.ecn.or(ecn).map(|arrived| Ecn::of(arrived).back().bits());
         for (count, sent, arrived) in [
             (&mut self.dscp_forward, dscp, probe.forward.dscp),
             (&mut self.dscp_backward, dscp, probe.backward.dscp),
             (&mut self.ecn_forward, ecn, probe.forward.ecn),
-            (&mut self.ecn_backward, ecn, probe.backward.ecn),
+            (&mut self.ecn_backward, returned, probe.backward.ecn),
         ] {
             if let Some((sent, arrived)) = sent.zip(arrived) {
                 *count.get_or_insert(0) += u64::from(sent != arrived);

@@ -218,13 +218,21 @@ fn a_changed_header_is_counted_by_direction() {
         Plan { refused: false, stamped_after: 10, forward: calm, residence: 5, backward: calm, copy_backward: calm };
     let (summary, ..) = measure_with(&WORLD, &[plan; 10], ONE_CLOCK, |observation| {
         if let Observation::Reply(reply) = observation {
-            reply.forward = Header { ttl: Some(63), dscp: None, ecn: Some(u8::from(reply.seq.is_multiple_of(5)) * 3) };
-            reply.backward.dscp = Some(46);
+            let (forward, backward) = match reply.seq % 5 {
+                // Congestion there: the reply begins without it.
+                0 => (3, 2),
+                // And back.
+                1 => (3, 3),
+                2 => (0, 3),
+                _ => (0, 0),
+            };
+            reply.forward = Header { ttl: Some(63), dscp: None, ecn: Some(forward) };
+            reply.backward = Header { ttl: Some(63), dscp: Some(46), ecn: Some(backward) };
         }
     });
     let changes = summary.changes;
     assert_eq!((changes.dscp_forward, changes.dscp_backward), (None, Some(10)));
-    assert_eq!((changes.ecn_forward, changes.ecn_backward), (Some(2), Some(0)));
+    assert_eq!((changes.ecn_forward, changes.ecn_backward), (Some(4), Some(4)));
     assert!(changes.any());
 }
 

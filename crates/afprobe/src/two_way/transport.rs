@@ -151,12 +151,9 @@ impl Letter<'_> {
         (Path { src_mac: own_mac, dst_mac: self.src_mac, src_addr, dst_addr }, src_port, dst_port)
     }
 
-    /// The congestion mark of a reply: as its request was sent, so that a mark that is made on the way back can be told.
+    /// The congestion mark of a reply.
     pub(crate) fn ecn_back(&self) -> Ecn {
-        match self.header.ecn.map_or(Ecn::NotCapable, Ecn::of) {
-            Ecn::Congested => Ecn::Capable0,
-            ecn => ecn,
-        }
+        self.header.ecn.map_or(Ecn::NotCapable, |ecn| Ecn::of(ecn).back())
     }
 }
 
