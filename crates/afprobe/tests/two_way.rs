@@ -9,12 +9,12 @@
 mod common;
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::capture::{TCPDUMP, frames_in, tshark};
 use common::process::{Ended, Process, run};
+use common::two_way::{KeyFile, numbers};
 use common::{Host, Log, Routed, afprobe, eventually, number, skip, two_hosts, where_a_lab_works, with_privileges};
 use fast_afpacket::{Interface, PacketSocket, PacketType};
 use nix::sys::signal::Signal;
@@ -30,10 +30,6 @@ fn one<'a>(log: &'a Log, event: &str) -> &'a Value {
     let events = of(log, event);
     assert_eq!(events.len(), 1, "{event}");
     events[0]
-}
-
-fn numbers<const N: usize>(value: &Value, keys: [&str; N]) -> [i64; N] {
-    keys.map(|key| number(value, key))
 }
 
 /// A reflector that is ready.
@@ -54,27 +50,6 @@ fn end(reflector: Process) -> Value {
     let ended = reflector.interrupt();
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
     one(&Log::read(&ended.stdout), "summary").clone()
-}
-
-/// A file with these bytes, which goes with the value.
-struct KeyFile(PathBuf);
-
-impl KeyFile {
-    fn new(name: &str, secret: &[u8]) -> Self {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
-        fs::write(&path, secret).unwrap();
-        Self(path)
-    }
-
-    fn argument(&self) -> String {
-        format!("--auth-key-file {}", self.0.display())
-    }
-}
-
-impl Drop for KeyFile {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 pub(crate) mod capture;
 pub(crate) mod process;
 pub(crate) mod relay;
+pub(crate) mod sight;
 pub(crate) mod two_way;
 
 use std::env;
@@ -304,6 +305,13 @@ impl Host {
         let socket = self.inside(|| UdpSocket::bind((address, port)).unwrap());
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket
+    }
+
+    /// Whether a process on this host has this UDP port.
+    pub(crate) fn has_udp_port(&self, port: u16) -> bool {
+        let tables = ["udp", "udp6"].map(|table| format!("/proc/thread-self/net/{table}"));
+        let text = self.inside(|| tables.map(|table| std::fs::read_to_string(table).unwrap()).concat());
+        text.contains(&format!(":{port:04X} "))
     }
 
     /// Starts `afprobe run` towards the other host, with JSON, and waits until it probes.

@@ -1,12 +1,20 @@
 //! Measurements there and back that a test starts, and what they tell.
 
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
 use super::process::{Ended, Process};
-use super::{Host, afprobe, eventually};
+use super::{Host, afprobe, eventually, number};
+
+pub(crate) fn numbers<const N: usize>(value: &Value, keys: [&str; N]) -> [i64; N] {
+    keys.map(|key| number(value, key))
+}
 
 /// A reflector that is ready.
 pub(crate) fn reflect(host: &Host, arguments: &str) -> Process {
@@ -87,4 +95,27 @@ pub(crate) fn median(values: impl IntoIterator<Item = i64>) -> i64 {
     let mut values: Vec<i64> = values.into_iter().collect();
     values.sort_unstable();
     values[values.len() / 2]
+}
+
+/// A file with these bytes, which goes with the value.
+pub(crate) struct KeyFile(pub(crate) PathBuf);
+
+impl KeyFile {
+    pub(crate) fn new(name: &str, secret: &[u8]) -> Self {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        // Some programs refuse a key that others can read.
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path).unwrap();
+        file.write_all(secret).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn argument(&self) -> String {
+        format!("--auth-key-file {}", self.0.display())
+    }
+}
+
+impl Drop for KeyFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
