@@ -11,7 +11,7 @@ use fast_afpacket::{ByFrame, PacketSocket, RxRing, SystemStamp};
 
 use super::depart::Sender;
 use super::ledger::Ledger;
-use super::packet::Packet;
+use super::packet::{self, Packet};
 use super::plan::{Deed, Plan, Way};
 
 /// So long before its time a frame is no longer waited for in sleep.
@@ -111,6 +111,11 @@ impl<'a> Carrier<'a> {
             Some(Deed::Hold(time)) => {
                 let due = frame.due(delay + time);
                 self.send_at(Some(due), frame);
+            }
+            Some(Deed::Mark(class)) => {
+                let mut marked = frame.into_owned();
+                packet::mark(marked.bytes.to_mut(), class);
+                self.pass(marked, due);
             }
         }
     }

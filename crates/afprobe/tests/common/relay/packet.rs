@@ -1,5 +1,6 @@
 //! What a relay reads in a frame: whether it is a probe or a reply, and of which number.
 
+use super::super::capture::checksum;
 use super::plan::Way;
 
 /// The UDP port of a reflector.
@@ -37,5 +38,18 @@ impl Packet {
         let number = |at: usize| u32::from_be_bytes(packet[at..at + 4].try_into().unwrap());
         let own = number(0);
         Some(Self { own, probe: if way == Way::Forward { own } else { number(24) } })
+    }
+}
+
+/// Gives an IP packet another traffic class.
+pub(super) fn mark(frame: &mut [u8], class: u8) {
+    if frame[12..14] == [0x08, 0x00] {
+        frame[15] = class;
+        frame[24..26].fill(0);
+        let sum = checksum(&frame[14..34]);
+        frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    } else {
+        frame[14] = 0x60 | class >> 4;
+        frame[15] = class << 4 | frame[15] & 0x0f;
     }
 }

@@ -32,6 +32,8 @@ pub(crate) enum Deed {
     LetPass,
     /// It is held for so long, and overtaken by others.
     Hold(Duration),
+    /// It is sent on with this traffic class, DSCP and ECN, as a router may do.
+    Mark(u8),
 }
 
 /// What is to be done on both ways.
