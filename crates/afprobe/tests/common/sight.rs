@@ -51,10 +51,14 @@ const FIELDS: [&str; 17] = [
     "_ws.malformed",
 ];
 
+/// Room for thousands of frames, which tcpdump may not come to read for a while: a frame's place is as large as the longest
+/// that is captured, and by default there are some thirty of 64 KiB.
+const ROOM: [&str; 4] = ["-s", "2048", "-B", "8192"];
+
 impl<const N: usize> Watch<N> {
     pub(crate) fn new(hosts: [&Host; N]) -> Self {
         Self(hosts.map(|host| {
-            let mut tcpdump = host.spawn(Command::new("tcpdump").args(TCPDUMP));
+            let mut tcpdump = host.spawn(Command::new("tcpdump").args(TCPDUMP).args(ROOM));
             tcpdump.wait_until("listening", |tcpdump| tcpdump.stderr().contains("listening on eth1"));
             tcpdump
         }))
