@@ -33,7 +33,16 @@ fn main() -> Result<()> {
     record_control(&seeds, &cable)?;
     record_error_queue(&seeds, &cable)?;
     record_filters(&seeds)?;
-    record_offload(&seeds, &cable)
+    record_offload(&seeds, &cable)?;
+    record_probes(&seeds)
+}
+
+/// What afprobe sends, and a STAMP reflector of its.
+fn record_probes(seeds: &Seeds) -> Result<()> {
+    for (target, input) in afprobe_fuzz::seeds::all() {
+        seeds.write(target, &input)?;
+    }
+    Ok(())
 }
 
 /// The directory with a directory for each target.
