@@ -276,11 +276,17 @@ impl<'a, const N: usize> Message<'a, N> {
     }
 }
 
+/// Apart from [`send_message`], whose way it would make longer.
+#[inline(never)]
+fn send_data<const N: usize>(fd: BorrowedFd<'_>, message: &Message<'_, N>) -> io::Result<usize> {
+    send(fd, message.data, message.to.as_ref())
+}
+
 /// Sends a message with `MSG_DONTWAIT`: by `sendmsg(2)`, or `sendto(2)`, which is cheaper, if the data are all of it.
 #[inline]
 pub(crate) fn send_message<const N: usize>(fd: BorrowedFd<'_>, message: &Message<'_, N>) -> io::Result<usize> {
     if message.head.is_none() && message.control.as_bytes().is_empty() {
-        return send(fd, message.data, message.to.as_ref());
+        return send_data(fd, message);
     }
     let mut vectors = message.vectors();
     let header = message.header(&mut vectors);
