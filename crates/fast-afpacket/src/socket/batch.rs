@@ -65,7 +65,7 @@ impl PacketSocket {
 
     /// Sends these frames in as few system calls as possible, in order, up to the first one that is refused.
     ///
-    /// Four fifths of the cost of [`send`](Self::send) for each. Waits for room in the send buffer as that does.
+    /// Three quarters of the cost of [`send`](Self::send) for each. Waits for room in the send buffer as that does.
     ///
     /// The kernel does not say why it refused a frame that is not the first of a call. Such a frame is sent once more, as
     /// the first, and only if it is refused again does the batch end with it. One that a full queue refused at first may

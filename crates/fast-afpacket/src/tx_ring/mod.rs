@@ -59,10 +59,10 @@ pub use slot::TxSlot;
 /// # When it is the better choice
 ///
 /// Seldom. [`PacketSocket::send_batch`](crate::PacketSocket::send_batch) is simpler, takes the caller's keys to the kernel, and
-/// is faster for frames of ordinary size. Measured side by side (Linux 6.18, veth, 64 frames to a call), a frame from the
-/// ring takes 1.03 to 1.07 times the processor time that it takes with `send_batch` if it has 60 or 1,514 bytes, and
-/// 0.99 times if it has 9,014; 0.89 times if those are made in place and not copied into the slot. With a
-/// [`flush`](Self::flush) for each frame it is 1.8 to 1.9 times, more than with [`send`](crate::PacketSocket::send).
+/// is faster for frames of ordinary size. Measured side by side (the benchmark's report of 25 November 2026: Linux 6.18, veth,
+/// 64 frames to a call), a frame from the ring takes 1.08 times the processor time that it takes with `send_batch` if it has 64
+/// bytes, and 1.09 times if it has 1,514. With a [`flush`](Self::flush) for each frame it takes more than with
+/// [`send`](crate::PacketSocket::send).
 ///
 /// The ring spares the copy into the kernel. But the kernel builds a buffer of pages for each frame, which costs more than
 /// copying 1,514 bytes does; and a frame that is received on the same machine is copied after all.
