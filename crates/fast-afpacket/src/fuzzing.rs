@@ -87,7 +87,7 @@ pub const fn offload_to_bytes(offload: Offload) -> [u8; HEADER_LEN] {
 pub fn next_control(socket: &PacketSocket, of_error_queue: bool) -> io::Result<Vec<u8>> {
     let mut control = ControlBuffer::<256>::new();
     let mut address = abi::link_address(0, 0);
-    let flags = if of_error_queue { libc::MSG_ERRQUEUE } else { 0 };
+    let flags = if of_error_queue { libc::MSG_ERRQUEUE } else { 0 } | libc::MSG_DONTWAIT;
     let received = sys::receive(socket.as_fd(), &mut [0; 2048], &mut address, &mut control, flags)?;
     Ok(control.written(received.control_len).to_vec())
 }

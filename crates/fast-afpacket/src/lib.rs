@@ -102,6 +102,7 @@ mod interface;
 mod launch;
 mod link;
 mod meta;
+mod nap;
 mod nic;
 mod nic_refusal;
 mod offload;

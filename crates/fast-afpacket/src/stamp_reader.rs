@@ -48,7 +48,7 @@ impl<'a> StampReader<'a> {
         let (inbox, reports) = batch.parts();
         reports.clear();
         let read = self.until_found(wait, None, || {
-            let count = inbox.receive(self.tx, false, libc::MSG_ERRQUEUE)?;
+            let count = inbox.receive(self.tx, false, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT)?;
             for place in 0..count {
                 let Some(arrived) = inbox.message(place) else { break };
                 match self.report(&arrived.received, arrived.control) {

@@ -159,6 +159,16 @@ impl Wait {
         }
     }
 
+    /// Whether a call may wait for so long where nobody can wake it.
+    pub(crate) fn may_wait_for(&self, time: Duration, all: &Waits) -> bool {
+        if all.check_may_wait().is_err() || all.is_link_watched() || all.nonblocking.load(Ordering::SeqCst) {
+            return false;
+        }
+        let state = self.lock();
+        let is_before_deadline = |deadline: Instant| deadline.saturating_duration_since(Instant::now()) > time;
+        state.link_down.is_none() && state.deadline.is_none_or(is_before_deadline)
+    }
+
     /// How long a call may wait from now on; `None` is for ever.
     fn time_left(&self, all: &Waits) -> io::Result<Option<Duration>> {
         all.check_may_wait()?;

@@ -30,14 +30,18 @@ impl PacketSocket {
     pub fn recv_batch(&self, batch: &mut RecvBatch) -> io::Result<usize> {
         let (inbox, frames) = batch.parts();
         frames.clear();
-        let mut waiting = None;
         loop {
             self.waits.check_open()?;
-            let count = match inbox.receive(self.rx(), self.parts.offload, 0) {
+            let offload = self.parts.offload;
+            let looked = match self.naps.are_expected() {
+                true => Err(None),
+                false => inbox.receive(self.rx(), offload, libc::MSG_DONTWAIT).map_err(Some),
+            };
+            let count = match looked {
                 Ok(count) => count,
+                // If it naps, then for the first.
                 Err(error) => {
-                    self.receive_failed(error, &mut waiting)?;
-                    continue;
+                    self.wait_for_frame(error, |flags| inbox.receive(self.rx(), offload, flags | libc::MSG_WAITFORONE))?
                 }
             };
             for place in 0..count {

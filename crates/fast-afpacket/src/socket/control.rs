@@ -102,7 +102,7 @@ impl PacketSocket {
         // A buffer without room for what stands before a frame would be an error, for each frame.
         let mut head = [0; HEADER_LEN];
         loop {
-            match sys::receive(self.rx(), &mut head, &mut address, &mut control, 0) {
+            match sys::receive(self.rx(), &mut head, &mut address, &mut control, libc::MSG_DONTWAIT) {
                 Ok(_) => self.counters.discarded.add(1),
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => return Ok(()),

@@ -23,6 +23,7 @@ use crate::granted::Granted;
 use crate::interface::Interface;
 use crate::launch::LaunchClock;
 use crate::link::Link;
+use crate::nap::Naps;
 use crate::nic::NicLoan;
 use crate::options::Options;
 use crate::stamping::Stamping;
@@ -74,6 +75,7 @@ pub struct PacketSocket {
     /// Where a raw frame goes from a socket that is bound to a protocol: its own interface, protocol unsaid.
     to_interface: Option<libc::sockaddr_ll>,
     waits: Waits,
+    naps: Naps,
     counters: Counters,
     memberships: Mutex<Memberships>,
     /// Held while the filter is changed, which takes several steps.
@@ -125,12 +127,14 @@ impl PacketSocket {
         let to_interface =
             (!parts.cooked && parts.tx.is_none()).then(|| abi::link_address(0, parts.interface.index().cast_signed()));
         let frame_limit = FrameLimit::new(parts.rx.as_fd(), &parts.interface, parts.cooked);
+        let naps = Naps::on(parts.rx.as_fd());
         let sends_plainly = !(parts.cooked || parts.offload || parts.stamps_every_frame);
         Self {
             parts,
             sends_plainly,
             to_interface,
             waits: Waits::default(),
+            naps,
             counters: Counters::default(),
             memberships: Mutex::default(),
             filter_change: Mutex::default(),
@@ -138,7 +142,7 @@ impl PacketSocket {
         }
     }
 
-    /// Ends all waiting calls, within milliseconds, and makes every later one fail: with `ECONNABORTED`
+    /// Ends all waiting calls, within 10 ms, and makes every later one fail: with `ECONNABORTED`
     /// ([`io::ErrorKind::ConnectionAborted`]).
     ///
     /// The descriptors are freed when the socket is dropped.
@@ -148,7 +152,7 @@ impl PacketSocket {
     }
 }
 
-/// Deadlines. A call that waits already goes by a new deadline at once, whichever thread sets it.
+/// Deadlines. A call that waits already goes by a new deadline within 10 ms, whichever thread sets it.
 ///
 /// What is there already is returned also after the deadline: it bounds waiting, not reading.
 impl PacketSocket {
@@ -181,7 +185,8 @@ impl PacketSocket {
     /// Makes calls fail with `EAGAIN` instead of waiting, or wait again. Deadlines do not count meanwhile.
     ///
     /// To wait with a poller of your own, poll [`as_fd`](AsFd::as_fd) for frames and [`tx_fd`](Self::tx_fd) for
-    /// stamps, which the kernel signals as an error condition (`POLLERR`, `EPOLLERR`).
+    /// stamps, which the kernel signals as an error condition (`POLLERR`, `EPOLLERR`). The descriptors themselves stay
+    /// blocking, with a receive timeout of 4 ms.
     #[doc(alias = "O_NONBLOCK")]
     pub fn set_nonblocking(&self, nonblocking: bool) {
         self.waits.set_nonblocking(nonblocking);

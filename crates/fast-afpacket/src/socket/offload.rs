@@ -52,8 +52,8 @@ impl PacketSocket {
     /// [`recv`](Self::recv) of a frame behind its offload.
     pub(super) fn recv_with_head(&self, buf: &mut [u8]) -> io::Result<RxMeta> {
         let mut head = [0; HEADER_LEN];
-        let meta = self.receive_by(|address, control| {
-            let received = sys::receive_with_head(self.rx(), &mut head, buf, address, control)?;
+        let meta = self.receive_by(|address, control, flags| {
+            let received = sys::receive_with_head(self.rx(), &mut head, buf, address, control, flags)?;
             Ok(sys::Received { len: received.len.saturating_sub(HEADER_LEN), ..received })
         })?;
         Ok(RxMeta { offload: Some(Offload::from_bytes(head)), ..meta })

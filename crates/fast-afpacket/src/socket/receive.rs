@@ -1,10 +1,12 @@
 //! Receiving frames.
 
+use std::ffi::c_int;
 use std::io;
 
 use super::PacketSocket;
 use crate::addr::PacketAddr;
 use crate::meta::{Ancillary, RxMeta};
+use crate::nap;
 use crate::stamping;
 use crate::sys::cmsg::ControlBuffer;
 use crate::sys::{self, abi};
@@ -32,27 +34,66 @@ impl PacketSocket {
     #[doc(alias("RecvRxTimestamps", "recvmsg"))]
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<RxMeta> {
         match self.parts.offload {
-            false => self.receive_by(|address, control| sys::receive(self.rx(), buf, address, control, 0)),
+            false => self.receive_by(|address, control, flags| sys::receive(self.rx(), buf, address, control, flags)),
             true => self.recv_with_head(buf),
         }
     }
 
-    /// Calls `receive` until there is a frame.
+    /// Calls `receive`, with the flags of the system call, until there is a frame.
     #[inline]
     pub(super) fn receive_by(
         &self,
-        mut receive: impl FnMut(&mut libc::sockaddr_ll, &mut ControlBuffer<CONTROL_LEN>) -> io::Result<sys::Received>,
+        mut receive: impl FnMut(&mut libc::sockaddr_ll, &mut ControlBuffer<CONTROL_LEN>, c_int) -> io::Result<sys::Received>,
     ) -> io::Result<RxMeta> {
         let mut address = abi::link_address(0, 0);
         let mut control = ControlBuffer::new();
-        let mut waiting = None;
-        loop {
-            self.waits.check_open()?;
-            match receive(&mut address, &mut control) {
-                Ok(received) => return self.describe(&received, &address, control.written(received.control_len)),
-                Err(error) => self.receive_failed(error, &mut waiting)?,
+        self.waits.check_open()?;
+        let looked = match self.naps.are_expected() {
+            true => Err(None),
+            false => receive(&mut address, &mut control, libc::MSG_DONTWAIT).map_err(Some),
+        };
+        let received = match looked {
+            Ok(received) => received,
+            Err(error) => self.wait_for_frame(error, |flags| receive(&mut address, &mut control, flags))?,
+        };
+        self.describe(&received, &address, control.written(received.control_len))
+    }
+
+    /// Calls `receive` until there is something. `error` is what it has said, if it has been called.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn wait_for_frame<T>(
+        &self,
+        mut error: Option<io::Error>,
+        mut receive: impl FnMut(c_int) -> io::Result<T>,
+    ) -> io::Result<T> {
+        if self.naps(error.as_ref()) {
+            match receive(0) {
+                Err(woken) => error = Some(woken),
+                received => return received,
             }
         }
+        let mut waiting = None;
+        loop {
+            if let Some(error) = error {
+                self.park_receiver(error, &mut waiting)?;
+            }
+            self.waits.check_open()?;
+            match receive(libc::MSG_DONTWAIT) {
+                Err(refused) => error = Some(refused),
+                received => return received,
+            }
+        }
+    }
+
+    /// Whether a call is to nap that has found nothing, or that has not looked since others had found nothing.
+    fn naps(&self, error: Option<&io::Error>) -> bool {
+        match error {
+            None => self.naps.count(),
+            Some(error) if error.raw_os_error() == Some(libc::EAGAIN) => self.naps.expect(),
+            Some(_) => return false,
+        }
+        self.naps.are_bounded() && self.waits.receive.may_wait_for(nap::LONGEST, &self.waits)
     }
 
     /// Receives a frame into `buf` and says how long it is and where it came from.
@@ -107,8 +148,7 @@ impl PacketSocket {
     }
 
     /// Nothing was received: waits, or says why not.
-    #[cold]
-    pub(super) fn receive_failed<'a>(&'a self, error: io::Error, waiting: &mut Option<Waiting<'a>>) -> io::Result<()> {
+    fn park_receiver<'a>(&'a self, error: io::Error, waiting: &mut Option<Waiting<'a>>) -> io::Result<()> {
         match error.raw_os_error() {
             Some(libc::EAGAIN) => {}
             Some(libc::ENETDOWN) => return Err(self.link().down(error, false)),

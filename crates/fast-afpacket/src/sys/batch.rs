@@ -9,7 +9,7 @@ use std::slice;
 
 use super::abi::{self, SOCKADDR_LL_LEN, VNET_HEADER_LEN};
 use super::cmsg::ControlBuffer;
-use super::{Message, Received, check, message_header, retry};
+use super::{Message, Received, check, message_header, retry, retry_receive};
 
 /// How many messages one call sends at most. What a call itself costs is small then beside what the messages cost, and the
 /// arrays below fit on a stack.
@@ -121,7 +121,7 @@ impl<const N: usize> Inbox<N> {
         self.headers.len()
     }
 
-    /// One `recvmmsg(2)` with `MSG_DONTWAIT` and `flags`, for as many messages as there is room for and as there are. What
+    /// One `recvmmsg(2)` with `flags`, for as many messages as there is room for and as there are. What
     /// was received before is gone.
     #[inline]
     pub(crate) fn receive(&mut self, fd: BorrowedFd<'_>, with_head: bool, flags: c_int) -> io::Result<usize> {
@@ -131,8 +131,7 @@ impl<const N: usize> Inbox<N> {
         }
         self.make_ready();
         let count = c_uint::try_from(self.capacity()).unwrap_or(c_uint::MAX);
-        let flags = flags | libc::MSG_DONTWAIT;
-        let received = retry(|| {
+        let received = retry_receive(flags, || {
             // SAFETY: there are that many headers, each of which points to an address, a control buffer and data of its
             // own with their true lengths. All are owned by this value, which is borrowed exclusively.
             check(unsafe { libc::recvmmsg(fd.as_raw_fd(), self.headers.pointer(), count, flags as _, ptr::null_mut()) })

@@ -1,7 +1,8 @@
 //! System calls: the only `unsafe` of this crate. It knows bytes and file descriptors, nothing of frames.
 //!
 //! Every function takes a borrowed descriptor and gives an owned result. `EINTR` is handled here: no caller sees it.
-//! All waiting is done in [`wait`](crate::wait), so every transfer here carries `MSG_DONTWAIT`.
+//! Waiting is done in [`wait`](crate::wait): every transfer here carries `MSG_DONTWAIT`, but for the calls that
+//! [`nap`](crate::nap) bounds.
 #![expect(unsafe_code, reason = "the one place for it; every block says why it is sound")]
 
 pub(crate) mod abi;
@@ -59,6 +60,22 @@ fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+            result => return result,
+        }
+    }
+}
+
+/// Repeats a call that receives if a signal interrupted it. One that waits ends with the signal, as if its time were over:
+/// signals that keep coming must not make it longer.
+#[inline]
+fn retry_receive<T>(flags: c_int, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) => {
+                if flags & libc::MSG_DONTWAIT == 0 {
+                    return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+                }
+            }
             result => return result,
         }
     }
@@ -153,8 +170,8 @@ pub(crate) struct Received {
     pub(crate) control_len: usize,
 }
 
-/// One `recvmsg(2)` with `MSG_DONTWAIT` and `flags`. A packet socket refuses all other flags than `MSG_PEEK`,
-/// `MSG_TRUNC` and `MSG_ERRQUEUE` with `EINVAL`.
+/// One `recvmsg(2)` with `flags`. A packet socket refuses all other flags than `MSG_DONTWAIT`, `MSG_PEEK`, `MSG_TRUNC`
+/// and `MSG_ERRQUEUE` with `EINVAL`.
 #[inline]
 pub(crate) fn receive<const N: usize>(
     fd: BorrowedFd<'_>,
@@ -175,7 +192,7 @@ pub(crate) fn receive_error<const N: usize>(
     control: &mut ControlBuffer<N>,
 ) -> io::Result<Received> {
     let vector = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: data.len() };
-    receive_into(fd, &mut [vector], None, control, libc::MSG_ERRQUEUE)
+    receive_into(fd, &mut [vector], None, control, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT)
 }
 
 /// [`receive`], with what stands before the frame in a buffer of its own.
@@ -185,10 +202,11 @@ pub(crate) fn receive_with_head<const N: usize>(
     data: &mut [u8],
     address: &mut libc::sockaddr_ll,
     control: &mut ControlBuffer<N>,
+    flags: c_int,
 ) -> io::Result<Received> {
     let head = libc::iovec { iov_base: head.as_mut_ptr().cast(), iov_len: head.len() };
     let data = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: data.len() };
-    receive_into(fd, &mut [head, data], Some(address), control, 0)
+    receive_into(fd, &mut [head, data], Some(address), control, flags)
 }
 
 /// The vectors are of memory that the caller has borrowed exclusively for this call.
@@ -209,10 +227,10 @@ fn receive_into<const N: usize>(
     header.msg_control = control.0.as_mut_ptr().cast();
     // The type of this field differs between C libraries.
     header.msg_controllen = N as _;
-    let len = retry(|| {
+    let len = retry_receive(flags, || {
         // SAFETY: the header points to the vectors, the address and the control buffer, with their true lengths; all
         // are exclusively borrowed by this function or its callers above for the duration of the call.
-        check_len(unsafe { libc::recvmsg(fd.as_raw_fd(), &mut header, flags | libc::MSG_DONTWAIT) })
+        check_len(unsafe { libc::recvmsg(fd.as_raw_fd(), &mut header, flags) })
     })?;
     Ok(Received { len, flags: header.msg_flags, control_len: header.msg_controllen as _ })
 }

@@ -3,6 +3,7 @@
 use std::ffi::c_int;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use super::{abi, check, len_of};
 
@@ -36,6 +37,15 @@ pub(super) fn get<const N: usize>(
 /// Sets an option of `SOL_SOCKET` that is an int.
 pub(crate) fn set_socket(fd: BorrowedFd<'_>, option: c_int, value: c_int) -> io::Result<()> {
     set(fd, libc::SOL_SOCKET, option, &value)
+}
+
+/// Sets after what time a call that receives without `MSG_DONTWAIT` fails with `EAGAIN`.
+pub(crate) fn set_receive_timeout(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
+    let timeout = libc::timeval {
+        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_usec: libc::suseconds_t::from(timeout.subsec_micros().cast_signed()),
+    };
+    set(fd, libc::SOL_SOCKET, libc::SO_RCVTIMEO, &timeout)
 }
 
 /// Sets an option of `SOL_PACKET` that is an int.

@@ -1,6 +1,7 @@
-//! What the data path costs: no allocation, and one system call for a frame that is there.
+//! What the data path costs: no allocation, and one system call for a frame that is there, or comes soon.
 
 use std::process::Command;
+use std::thread;
 
 use fast_afpacket::{Interface, MacAddr, PacketAddr, PacketSocket, RecvBatch, TxFrame, TxKey, TxReportBatch};
 
@@ -58,12 +59,16 @@ fn one_system_call_for_each_frame() {
     std::fs::remove_dir_all(&directory).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let marks: Vec<_> = trace.lines().map(|line| line.split('(').next().unwrap()).collect();
-    // Between two calls that nothing else makes: a hundred frames, then as many stamps, then both in batches.
+    // Between two calls that nothing else makes: a hundred frames, then as many stamps, then both in batches, then frames
+    // that have to be waited for.
     let parts: Vec<_> = marks.split(|call| *call == "getppid").collect();
-    assert_eq!(parts.len(), 5, "{trace}");
+    assert_eq!(parts.len(), 6, "{trace}");
     assert_eq!(parts[1], ["recvmsg"; 100]);
     assert_eq!(parts[2], [["sendmsg"; 1], ["recvmsg"; 1], ["recvmsg"; 1]].concat().repeat(100));
     assert_eq!(parts[3], ["sendmmsg", "recvmmsg", "recvmmsg"].repeat(10));
+    // Without naps a poll for each. With them, for those alone that were late for some milliseconds.
+    let polls = parts[4].iter().filter(|call| **call == "ppoll").count();
+    assert!(polls < 40, "{polls} of 50 frames were polled for: {:?}", parts[4]);
 }
 
 /// Plays the part of another process, if the environment says so.
@@ -105,6 +110,19 @@ fn receive_marked() {
             assert_eq!(receiver.recv_batch(&mut batch).unwrap(), 50);
             assert_eq!(sender.recv_tx_batch(&mut stamps).unwrap(), 100);
         }
+        nix::unistd::getppid();
+        thread::scope(|scope| {
+            let (sender, outgoing) = (&sender, &outgoing);
+            scope.spawn(move || {
+                for _ in 0..50 {
+                    thread::sleep(millis(1));
+                    sender.send(outgoing).unwrap();
+                }
+            });
+            for _ in 0..50 {
+                receiver.recv(&mut buf).unwrap();
+            }
+        });
         nix::unistd::getppid();
     });
 }
