@@ -34,7 +34,7 @@ pub(crate) struct StampReader<'a> {
 impl<'a> StampReader<'a> {
     /// The next stamp, or `None` if there is none at `limit`, which may have passed before the call. Without a limit it
     /// waits until the deadline.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read(&self, buf: &mut [u8], wait: &'a Wait, limit: Option<Instant>) -> io::Result<Option<TxReport>> {
         let mut control = ControlBuffer::<CONTROL_LEN>::new();
         self.until_found(wait, limit, || {
@@ -47,7 +47,10 @@ impl<'a> StampReader<'a> {
     pub(crate) fn read_batch(&self, batch: &mut TxReportBatch, wait: &'a Wait) -> io::Result<usize> {
         let (inbox, reports) = batch.parts();
         reports.clear();
-        let read = self.until_found(wait, None, || {
+        if !self.stamping.gives_tx_stamps() {
+            return Err(stamping::not_asked_for());
+        }
+        let read = self.wait_until_found(None, wait, None, || {
             let count = inbox.receive(self.tx, false, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT)?;
             for place in 0..count {
                 let Some(arrived) = inbox.message(place) else { break };
@@ -63,7 +66,7 @@ impl<'a> StampReader<'a> {
 
     /// Calls `read` until it finds what it looks for, or until there is nothing to find at `limit`, if there is one. `read`
     /// takes something from the error queue or says `EAGAIN`.
-    #[inline]
+    #[inline(always)] // each level that is not hands the report on through memory
     fn until_found<T>(
         &self,
         wait: &'a Wait,
@@ -73,25 +76,43 @@ impl<'a> StampReader<'a> {
         if !self.stamping.gives_tx_stamps() {
             return Err(stamping::not_asked_for());
         }
+        self.link.waits.check_open()?;
+        match read() {
+            Ok(Some(found)) => Ok(Some(found)),
+            Ok(None) => self.wait_until_found(None, wait, limit, read),
+            Err(error) => self.wait_until_found(Some(error), wait, limit, read),
+        }
+    }
+
+    /// Goes on where a first `read` has found something else or has failed.
+    #[inline(never)]
+    fn wait_until_found<T>(
+        &self,
+        mut error: Option<io::Error>,
+        wait: &'a Wait,
+        limit: Option<Instant>,
+        mut read: impl FnMut() -> io::Result<Option<T>>,
+    ) -> io::Result<Option<T>> {
         let mut waiting = None;
         loop {
+            if let Some(error) = error.take() {
+                let is_over = limit.is_some_and(|limit| Instant::now() >= limit);
+                if is_over && error.raw_os_error() == Some(libc::EAGAIN) {
+                    return Ok(None);
+                }
+                self.no_stamp(error, wait, &mut waiting, limit)?;
+            }
             self.link.waits.check_open()?;
             match read() {
                 Ok(None) => {}
                 Ok(found) => return Ok(found),
-                Err(error) => {
-                    let is_over = limit.is_some_and(|limit| Instant::now() >= limit);
-                    if is_over && error.raw_os_error() == Some(libc::EAGAIN) {
-                        return Ok(None);
-                    }
-                    self.no_stamp(error, wait, &mut waiting, limit)?;
-                }
+                Err(refused) => error = Some(refused),
             }
         }
     }
 
     /// What was read from the error queue, if it is a stamp of a frame that is known.
-    #[inline]
+    #[inline(always)]
     fn report(&self, received: &sys::Received, control: &[u8]) -> io::Result<Option<TxReport>> {
         if received.flags & libc::MSG_CTRUNC != 0 {
             return Err(stamping::control_was_cut());

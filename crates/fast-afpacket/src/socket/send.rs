@@ -50,7 +50,7 @@ impl PacketSocket {
     /// the socket was opened. A frame that is refused with `ENOBUFS` may still have stamps: it got as far as the queue.
     #[doc(alias = "SCM_TS_OPT_ID")]
     pub fn send_keyed(&self, frame: &[u8], key: TxKey) -> io::Result<usize> {
-        self.send_frame(&TxFrame::new(frame).key(key))
+        self.send_inline(&TxFrame::new(frame).key(key))
     }
 
     /// [`send_keyed`](Self::send_keyed) with only these of the stamps that the socket asks for.
@@ -111,6 +111,12 @@ impl PacketSocket {
     /// `CAP_NET_RAW` or `CAP_NET_ADMIN`; [`Unsupported`](io::ErrorKind::Unsupported) for one before Linux 6.14.
     #[doc(alias = "sendmsg")]
     pub fn send_frame(&self, frame: &TxFrame<'_>) -> io::Result<usize> {
+        self.send_inline(frame)
+    }
+
+    /// [`send_frame`](Self::send_frame), without the questions whose answers the caller knows.
+    #[inline(always)]
+    fn send_inline(&self, frame: &TxFrame<'_>) -> io::Result<usize> {
         let mut message = FrameMessage::new(frame.bytes);
         self.address(&mut message, frame)?;
         let tx = self.tx();

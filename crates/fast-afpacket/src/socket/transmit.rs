@@ -17,7 +17,7 @@ pub(super) type FrameMessage<'a> = sys::Message<'a, { tx_frame::CONTROL_LEN }>;
 
 impl PacketSocket {
     /// Adds to a frame's message what is asked for it.
-    #[inline]
+    #[inline(always)] // worth a third of `send_keyed`
     pub(super) fn address(&self, message: &mut FrameMessage<'_>, frame: &TxFrame<'_>) -> io::Result<()> {
         message.to = match self.parts.cooked {
             false => self.to_interface,

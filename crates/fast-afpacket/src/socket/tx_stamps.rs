@@ -33,7 +33,7 @@ impl PacketSocket {
 
     /// [`recv_tx`](Self::recv_tx), or `None` if there is no stamp at `limit`, which may have passed before the call.
     /// Without a limit it waits until the deadline.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn recv_tx_until(&self, buf: &mut [u8], limit: Option<Instant>) -> io::Result<Option<TxReport>> {
         self.stamp_reader().read(buf, &self.waits.tx_stamp, limit)
     }
