@@ -113,7 +113,7 @@ impl<const N: usize> Inbox<N> {
             with_addresses,
             with_head: false,
         };
-        inbox.make_ready();
+        inbox.lay_out();
         Some(inbox)
     }
 
@@ -127,7 +127,7 @@ impl<const N: usize> Inbox<N> {
     pub(crate) fn receive(&mut self, fd: BorrowedFd<'_>, with_head: bool, flags: c_int) -> io::Result<usize> {
         if self.with_head != with_head {
             self.with_head = with_head;
-            self.used = self.capacity();
+            self.lay_out();
         }
         self.make_ready();
         let count = c_uint::try_from(self.capacity()).unwrap_or(c_uint::MAX);
@@ -140,28 +140,50 @@ impl<const N: usize> Inbox<N> {
         Ok(self.used)
     }
 
-    /// Gives back to the headers in use the lengths that the kernel has overwritten.
+    /// Gives back to the headers in use the lengths that the kernel has overwritten. It writes to nothing else that they
+    /// are made of.
     #[inline]
     fn make_ready(&mut self) {
-        let head_len = if self.with_head { VNET_HEADER_LEN } else { 0 };
         for at in 0..self.used {
+            let Some(header) = self.headers.at(at) else { break };
+            // SAFETY: the header is owned by `self`, which is borrowed exclusively; no reference to it is alive.
+            let header = unsafe { &mut (*header).msg_hdr };
+            if self.with_addresses {
+                header.msg_namelen = SOCKADDR_LL_LEN;
+            }
+            header.msg_controllen = N as _;
+        }
+        self.used = 0;
+    }
+
+    /// Makes all headers point to what belongs to them.
+    #[cold]
+    fn lay_out(&mut self) {
+        let head_len = if self.with_head { VNET_HEADER_LEN } else { 0 };
+        for at in 0..self.capacity() {
             let (Some(header), Some(place)) = (self.headers.at(at), self.places.at(at)) else {
                 return;
             };
             // SAFETY: `data` has `stride` bytes for each place; `DATA_AT` and the data fit into them.
             let data = unsafe { self.data.pointer().add(at * self.stride + DATA_AT - head_len) };
+            // Pointers that stay good also when the place is read through a reference.
+            // SAFETY: it lies within the live place that `at` gave.
+            let vector = unsafe { &raw mut (*place).vector };
+            // SAFETY: as above.
+            let address = unsafe { &raw mut (*place).address };
+            // SAFETY: as above.
+            let control = unsafe { &raw mut (*place).control };
             // SAFETY: the place is owned by `self`, which is borrowed exclusively; no reference to it is alive.
-            let place = unsafe { &mut *place };
-            place.vector = libc::iovec { iov_base: data.cast(), iov_len: self.data_len + head_len };
+            unsafe { vector.write(libc::iovec { iov_base: data.cast(), iov_len: self.data_len + head_len }) };
             // SAFETY: as above, of the header.
             let header = unsafe { &mut (*header).msg_hdr };
             if self.with_addresses {
-                header.msg_name = (&raw mut place.address).cast();
+                header.msg_name = address.cast();
                 header.msg_namelen = SOCKADDR_LL_LEN;
             }
-            header.msg_iov = &raw mut place.vector;
+            header.msg_iov = vector;
             header.msg_iovlen = 1;
-            header.msg_control = (&raw mut place.control).cast();
+            header.msg_control = control.cast();
             header.msg_controllen = N as _;
         }
         self.used = 0;
