@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::fmt;
+use std::io;
 use std::os::fd::BorrowedFd;
 
 use crate::error::Error;
@@ -91,12 +92,20 @@ impl Interface {
     /// `ENODEV` if the interface is gone.
     #[doc(alias("SIOCGHWTSTAMP", "hwstamp_ctl"))]
     pub fn hwtstamp(&self) -> Result<Option<Hwtstamp>, Error> {
-        let ask = |socket: BorrowedFd<'_>, name: &CStr| match hwtstamp::read(socket, name) {
-            Ok(raw) => Ok(Some(Hwtstamp::from_raw(raw))),
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(None),
-            Err(error) => Err(error),
-        };
-        self.query(ask)
+        self.query(read_setting)
+    }
+
+    /// [`hwtstamp`](Self::hwtstamp), asked in the network namespace of this socket.
+    pub(crate) fn hwtstamp_through(&self, socket: BorrowedFd<'_>) -> io::Result<Option<Hwtstamp>> {
+        self.query_through(socket, read_setting)
+    }
+}
+
+fn read_setting(socket: BorrowedFd<'_>, name: &CStr) -> io::Result<Option<Hwtstamp>> {
+    match hwtstamp::read(socket, name) {
+        Ok(raw) => Ok(Some(Hwtstamp::from_raw(raw))),
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -25,6 +25,9 @@ struct Inner {
 pub enum Step {
     /// Looking up an interface or reading one of its properties.
     Interface,
+    /// Finding or entering a network namespace: `setns(2)`. `EPERM`: `CAP_SYS_ADMIN` is missing, in the user namespace that
+    /// owns the network namespace, or in the thread's own. `EINVAL`: it is no network namespace.
+    Netns,
     /// Checking the options before anything is opened.
     Options,
     /// `socket(2)`. `EPERM`: `CAP_NET_RAW` is missing.
@@ -80,6 +83,7 @@ impl Step {
     const fn verb(self) -> &'static str {
         match self {
             Self::Interface => "look up",
+            Self::Netns => "enter",
             Self::Options => "use these options for",
             Self::Open => "open a packet socket for",
             Self::Nic => "borrow the timestamp setting of",
@@ -109,6 +113,7 @@ impl Step {
     const fn capability(self) -> Option<&'static str> {
         match self {
             Self::Open => Some("CAP_NET_RAW"),
+            Self::Netns => Some("CAP_SYS_ADMIN"),
             Self::Nic | Self::LaunchClock | Self::Priority | Self::Mark => Some("CAP_NET_ADMIN"),
             _ => None,
         }
@@ -132,7 +137,7 @@ impl Error {
         self.0.step
     }
 
-    /// The name of the interface, or its index in words if no name was known.
+    /// The name of the interface, or its index in words if no name was known; for [`Step::Netns`], the namespace.
     pub fn interface(&self) -> &str {
         &self.0.interface
     }
@@ -152,6 +157,8 @@ impl Error {
     #[doc(alias("EPERM", "capabilities"))]
     pub fn missing_capability(&self) -> Option<&'static str> {
         match self.raw_os_error() {
+            // The file of the namespace cannot be opened.
+            Some(libc::EACCES) if self.0.step == Step::Netns => None,
             Some(libc::EPERM | libc::EACCES) => self.0.step.capability(),
             _ => None,
         }
@@ -178,6 +185,16 @@ impl Error {
         match (self.0.step, self.raw_os_error()?) {
             (Step::Open, libc::EPERM | libc::EACCES) => {
                 Some("run as root, in a user namespace of your own, or give the program the capability with setcap(8)")
+            }
+            (Step::Netns, libc::ENOENT) => Some("`ip netns list` has the names, and /proc the processes"),
+            (Step::Netns, libc::EPERM) => {
+                Some("it takes the capability in the user namespace that owns this network namespace, and in one's own")
+            }
+            (Step::Netns, libc::EACCES) => {
+                Some("another user's process takes CAP_SYS_PTRACE, and a file the right to read it")
+            }
+            (Step::Netns, libc::EINVAL) => {
+                Some("it is no network namespace, or a name that was given in another mount namespace")
             }
             (Step::Nic, libc::EOPNOTSUPP) => Some("its driver takes no hardware timestamps"),
             (Step::Nic, libc::ERANGE) => {

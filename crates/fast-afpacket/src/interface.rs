@@ -1,22 +1,29 @@
-//! Network interfaces of the calling thread's network namespace.
+//! Network interfaces, of the calling thread's network namespace or of another.
 
 use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use bitflags::bitflags;
 
 use crate::addr::MacAddr;
 use crate::error::{Context, Error, Step};
+use crate::netns::{Netns, OtherNamespace};
 use crate::sys;
 use crate::sys::ioctl;
 
 /// A network interface: its index, and the name that it had when it was looked up.
 ///
-/// The index identifies it for as long as it exists; the name may change. Every look-up asks by index, in the network
-/// namespace of the calling thread.
+/// The index identifies it for as long as it exists; the name may change. Every look-up asks by index.
+///
+/// An index means something in one network namespace only. The functions here look the interface up in that of the calling
+/// thread, [`Netns::interface`] in another; either way it is known which one that was (since Linux 5.14). What is asked of
+/// an interface of the first kind on a thread in another namespace, and a socket that is to be bound to it there, is
+/// refused: it would be about another interface that happens to have the same index. One of the second kind is asked and
+/// bound where it is, from any thread.
 ///
 /// ```
 /// use fast_afpacket::{Interface, InterfaceFlags};
@@ -28,11 +35,15 @@ use crate::sys::ioctl;
 /// }
 /// # Ok::<(), fast_afpacket::Error>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone)]
 #[doc(alias = "ifindex")]
 pub struct Interface {
     index: u32,
     name: CString,
+    /// The cookie of the network namespace in which it was looked up; `None` before Linux 5.14.
+    namespace: Option<u64>,
+    /// The way to that namespace, if it need not be the calling thread's.
+    netns: Option<Netns>,
 }
 
 impl Interface {
@@ -43,19 +54,21 @@ impl Interface {
     /// `ENODEV` if there is none, also for text that cannot be a name (empty, longer than 15 bytes, with a NUL).
     #[doc(alias("if_nametoindex", "SIOCGIFINDEX"))]
     pub fn by_name(name: &str) -> Result<Self, Error> {
-        let no_such_device = || io::Error::from_raw_os_error(libc::ENODEV);
-        let find = || {
-            let c_name = CString::new(name).map_err(|_| no_such_device())?;
-            let index = ioctl::index_of(&c_name)?;
-            Ok(Self { index, name: c_name })
-        };
+        let find = || Self::find(sys::ioctl_socket()?.as_fd(), name);
         find().during(Step::Interface, &format!("interface {name:?}"))
+    }
+
+    /// The interface with this name in the network namespace of a socket.
+    pub(crate) fn find(socket: BorrowedFd<'_>, name: &str) -> io::Result<Self> {
+        let name = CString::new(name).map_err(|_| io::Error::from_raw_os_error(libc::ENODEV))?;
+        let index = ioctl::index_of(socket, &name)?;
+        Ok(Self { index, name, namespace: sys::netns::cookie(socket).ok(), netns: None })
     }
 
     /// The interface of a socket that has none.
     #[cfg(fuzzing)]
     pub(crate) fn nowhere() -> Self {
-        Self { index: 0, name: CString::default() }
+        Self { index: 0, name: CString::default(), namespace: None, netns: None }
     }
 
     /// The interface with this index.
@@ -65,9 +78,12 @@ impl Interface {
     /// `ENODEV` if there is none.
     #[doc(alias = "if_indextoname")]
     pub fn by_index(index: u32) -> Result<Self, Error> {
-        let find = || ioctl::name_of(sys::ioctl_socket()?.as_fd(), index);
-        let name = find().during(Step::Interface, &format!("interface number {index}"))?;
-        Ok(Self { index, name: CString::from(&*name) })
+        let find = || {
+            let socket = sys::ioctl_socket()?;
+            let name = CString::from(&*ioctl::name_of(socket.as_fd(), index)?);
+            Ok(Self { index, name, namespace: sys::netns::cookie(socket.as_fd()).ok(), netns: None })
+        };
+        find().during(Step::Interface, &format!("interface number {index}"))
     }
 
     /// All interfaces, in the order of their indices.
@@ -77,10 +93,14 @@ impl Interface {
     /// What the kernel says when it cannot list them: `EMFILE`, `ENOBUFS`.
     #[doc(alias("if_nameindex", "Interfaces"))]
     pub fn all() -> Result<Vec<Self>, Error> {
-        let mut found = ioctl::interfaces().during(Step::Interface, "all interfaces")?;
-        found.sort();
-        let interfaces = found.into_iter().map(|(index, name)| Self { index, name });
-        Ok(interfaces.collect())
+        let find = || {
+            let namespace = sys::netns::cookie(sys::ioctl_socket()?.as_fd()).ok();
+            let mut found = ioctl::interfaces()?;
+            found.sort();
+            let interfaces = found.into_iter().map(|(index, name)| Self { index, name, namespace, netns: None });
+            Ok(interfaces.collect())
+        };
+        find().during(Step::Interface, "all interfaces")
     }
 
     /// The index, from 1.
@@ -136,8 +156,53 @@ impl Interface {
     }
 
     pub(crate) fn query<T>(&self, ask: impl Fn(BorrowedFd<'_>, &CStr) -> io::Result<T>) -> Result<T, Error> {
-        let find = || self.query_through(sys::ioctl_socket()?.as_fd(), ask);
+        let find = || match &self.netns {
+            Some(netns) => self.query_through(netns.socket(), ask),
+            None => self.query_through(self.ioctl_socket()?.as_fd(), ask),
+        };
         find().during(Step::Interface, &self.name())
+    }
+
+    /// A socket of its own in the interface's network namespace, for ioctls.
+    pub(crate) fn ioctl_socket(&self) -> io::Result<OwnedFd> {
+        if let Some(netns) = &self.netns {
+            return netns.socket().try_clone_to_owned();
+        }
+        let socket = sys::ioctl_socket()?;
+        self.check_namespace(socket.as_fd())?;
+        Ok(socket)
+    }
+
+    /// Refuses a socket of another network namespace, where the index is that of another interface.
+    pub(crate) fn check_namespace(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let is_other = self.namespace.is_some_and(|own| sys::netns::cookie(socket).is_ok_and(|its| its != own));
+        if is_other { Err(OtherNamespace.into()) } else { Ok(()) }
+    }
+
+    /// The way to the interface's network namespace, if it was looked up through one.
+    pub(crate) fn netns(&self) -> Option<&Netns> {
+        self.netns.as_ref()
+    }
+
+    /// The same interface, to be asked and bound in this namespace from any thread.
+    ///
+    /// # Errors
+    ///
+    /// [`OtherNamespace`] if it is not of this namespace, or, before Linux 5.14, may not be.
+    pub(crate) fn within(&self, netns: &Netns) -> io::Result<Self> {
+        let is_same = match &self.netns {
+            Some(own) => own == netns,
+            None => self.namespace.is_some() && self.namespace == sys::netns::cookie(netns.socket()).ok(),
+        };
+        if !is_same {
+            return Err(OtherNamespace.into());
+        }
+        Ok(Self { netns: Some(netns.clone()), ..self.clone() })
+    }
+
+    /// An interface that was just looked up in this namespace.
+    pub(crate) fn found_in(self, netns: &Netns) -> Self {
+        Self { netns: Some(netns.clone()), ..self }
     }
 
     /// Asks for a property in the network namespace of this socket, by the name that the interface has now.
@@ -148,6 +213,21 @@ impl Interface {
     ) -> io::Result<T> {
         let name = ioctl::name_of(socket, self.index)?;
         ask(socket, &name)
+    }
+}
+
+/// The same index and name in the same network namespace.
+impl PartialEq for Interface {
+    fn eq(&self, other: &Self) -> bool {
+        (self.index, self.namespace, &self.name) == (other.index, other.namespace, &other.name)
+    }
+}
+
+impl Eq for Interface {}
+
+impl Hash for Interface {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.index, self.namespace, &self.name).hash(state);
     }
 }
 

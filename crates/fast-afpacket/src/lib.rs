@@ -41,6 +41,7 @@
 //! |---|---|
 //! | find an interface | [`Interface`] |
 //! | decide what a socket is to be, before it is bound | [`Options`] |
+//! | open in another network namespace | [`Netns`], [`Options::netns`] |
 //! | send, receive, wait | [`PacketSocket`] |
 //! | know what came with a frame | [`RxMeta`], [`Timestamps`], [`VlanTag`] |
 //! | send or receive many frames at little cost | [`PacketSocket::send_batch`], [`PacketSocket::recv_batch`] |
@@ -103,6 +104,7 @@ mod launch;
 mod link;
 mod meta;
 mod nap;
+mod netns;
 mod nic;
 mod nic_refusal;
 mod offload;
@@ -138,6 +140,7 @@ pub use hwtstamp::{Hwtstamp, RxFilter, TxMode};
 pub use interface::{Interface, InterfaceFlags};
 pub use launch::{LaunchClock, LaunchTime};
 pub use meta::{ChecksumState, RestoreError, RxMeta, VlanTag};
+pub use netns::Netns;
 pub use nic::{ClockUser, ConfigureNic, GivenBack, LoanRecord, NicGrant, NicLoan};
 pub use nic_refusal::NicRefusal;
 pub use offload::{Offload, OffloadError, SegmentKind};

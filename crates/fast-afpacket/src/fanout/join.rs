@@ -63,7 +63,7 @@ impl FanoutGroup {
         let mut state = self.lock();
         // These keep the kernel's group alive: its id cannot become another's meanwhile.
         let others = state.members();
-        let namespace = sys::fanout::namespace_of(socket).ok();
+        let namespace = sys::netns::cookie(socket).ok();
         let known = match &state.common {
             Some(common) if !others.is_empty() => {
                 common

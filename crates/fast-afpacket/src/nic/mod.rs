@@ -18,7 +18,7 @@ use crate::error::{Context, Error, Step};
 use crate::hwtstamp::Hwtstamp;
 use crate::interface::Interface;
 use crate::nic_refusal::NicRefusal;
-use crate::sys::{self, hwtstamp};
+use crate::sys::hwtstamp;
 pub use loan::GivenBack;
 use loan::{Card, Loan};
 use record::{CardId, Record, Registry};
@@ -270,7 +270,12 @@ struct Nic {
 
 impl Nic {
     fn new(interface: &Interface) -> io::Result<Self> {
-        let (socket, id) = (sys::ioctl_socket()?, CardId::here(interface.index())?);
+        // Refused on a thread in another network namespace, so that the card's id below is that of the right one.
+        let socket = interface.ioctl_socket()?;
+        let id = match interface.netns() {
+            Some(netns) => CardId { namespace: netns.inode(), index: interface.index() },
+            None => CardId::here(interface.index())?,
+        };
         Ok(Self { socket, interface: interface.clone(), id })
     }
 }

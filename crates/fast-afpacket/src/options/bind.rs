@@ -30,6 +30,23 @@ impl Options {
     /// [`Error::fanout_refusal`] says why.
     #[doc(alias = "Listen")]
     pub fn bind(self, interface: &Interface) -> Result<PacketSocket, Error> {
+        self.in_netns(interface, Self::bind_here)
+    }
+
+    /// Does what takes a thread in the right network namespace.
+    pub(crate) fn in_netns<T: Send>(
+        self,
+        interface: &Interface,
+        open: impl FnOnce(Self, &Interface) -> Result<T, Error> + Send,
+    ) -> Result<T, Error> {
+        let Some(netns) = self.netns.as_ref().or(interface.netns()).cloned() else {
+            return open(self, interface);
+        };
+        let interface = interface.within(&netns).during(Step::Options, &interface.name())?;
+        netns.run(|| open(self, &interface))?
+    }
+
+    fn bind_here(self, interface: &Interface) -> Result<PacketSocket, Error> {
         let name = &*interface.name();
         self.check(name)?;
         let (nic_loan, nic) = self.borrow_nic(interface)?;
@@ -160,6 +177,7 @@ impl Options {
         let kind = if self.cooked { libc::SOCK_DGRAM } else { libc::SOCK_RAW };
         let fd = sys::packet_socket(kind).during(Step::Open, name)?;
         let socket = fd.as_fd();
+        interface.check_namespace(socket).during(Step::Options, name)?;
         if self.offload {
             sockopt::set_packet(socket, libc::PACKET_VNET_HDR, 1).during(Step::Offload, name)?;
         }

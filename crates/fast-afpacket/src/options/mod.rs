@@ -8,6 +8,7 @@ use crate::addr::{EtherType, MacAddr};
 use crate::fanout::FanoutGroup;
 use crate::filter::Filter;
 use crate::launch::LaunchClock;
+use crate::netns::Netns;
 use crate::nic::ConfigureNic;
 use crate::timestamp::Timestamping;
 #[cfg(doc)]
@@ -34,6 +35,7 @@ use crate::{Granted, NicLoan, PacketSocket, Step};
 #[must_use = "options do nothing until `bind`, `rx_ring` or `tx_ring` is called"]
 #[doc(alias("Config", "Listen"))]
 pub struct Options {
+    netns: Option<Netns>,
     pub(crate) protocol: EtherType,
     pub(crate) cooked: bool,
     dual: bool,
@@ -61,6 +63,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            netns: None,
             protocol: EtherType::ALL,
             cooked: false,
             dual: false,
@@ -88,6 +91,28 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Open in this network namespace. Default: in that of the interface, if it was looked up there
+    /// ([`Netns::interface`]), otherwise in that of the calling thread.
+    ///
+    /// No thread of the program changes its namespace for that, not for a moment: see [`Netns::run`]. Once open, a socket or
+    /// ring stays in its namespace, and works from every thread.
+    ///
+    /// Opening fails at [`Step::Options`] if the interface is of another namespace, or of one that is not known (before Linux
+    /// 5.14, if it was not looked up by [`Netns::interface`]).
+    ///
+    /// ```no_run
+    /// use fast_afpacket::{Netns, PacketSocket};
+    ///
+    /// let blue = Netns::by_name("blue")?;
+    /// let socket = PacketSocket::options().netns(&blue).bind(&blue.interface("eth0")?)?;
+    /// # Ok::<(), fast_afpacket::Error>(())
+    /// ```
+    #[doc(alias("setns", "CLONE_NEWNET"))]
+    pub fn netns(mut self, netns: &Netns) -> Self {
+        self.netns = Some(netns.clone());
+        self
+    }
+
     /// Receive frames of this type only. Default: [`EtherType::ALL`].
     ///
     /// A socket for one type sees incoming frames only, after bridges and the like took theirs, and never the VLAN tag

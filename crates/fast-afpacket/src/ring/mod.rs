@@ -102,7 +102,7 @@ pub struct RxRing<K = ByBlock> {
     /// Calls in a row that found nothing.
     empty_tries: u32,
     _nic_loan: Option<NicLoan>,
-    _kind: PhantomData<K>,
+    _kind: PhantomData<fn() -> K>,
 }
 
 /// How many polls that find nothing go by before the kernel is asked for the state of the link.

@@ -51,6 +51,10 @@ impl Options {
     /// Linux 3.2; see packet_mmap.rst of the kernel's documentation.
     #[doc(alias("PACKET_RX_RING", "PACKET_MMAP", "TPACKET_V3", "TPACKET_V2"))]
     pub fn rx_ring<K>(self, interface: &Interface, shape: RingShape<K>) -> Result<RxRing<K>, Error> {
+        self.in_netns(interface, |options, interface| options.rx_ring_here(interface, shape))
+    }
+
+    fn rx_ring_here<K>(self, interface: &Interface, shape: RingShape<K>) -> Result<RxRing<K>, Error> {
         let name = &*interface.name();
         self.check(name)?;
         let (request, layout) =

@@ -37,7 +37,7 @@ pub struct RingShape<K = ByBlock> {
     block_size: usize,
     blocks: usize,
     kind: Version,
-    _kind: PhantomData<K>,
+    _kind: PhantomData<fn() -> K>,
 }
 
 #[derive(Clone, Copy, Debug)]

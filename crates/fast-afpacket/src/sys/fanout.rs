@@ -68,16 +68,8 @@ pub(crate) fn rollover_statistics(fd: BorrowedFd<'_>) -> io::Result<[u64; 3]> {
     Ok([(a, b), (c, d), (e, f)].map(joined))
 }
 
-/// What is never the same for two network namespaces, since Linux 5.14.
-pub(crate) fn namespace_of(fd: BorrowedFd<'_>) -> io::Result<u64> {
-    let mut words = [0; 2];
-    get(fd, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE, &mut words)?;
-    let [a, b] = words;
-    Ok(joined((a, b)))
-}
-
 /// The number whose halves lie in this order in memory.
-const fn joined((first, second): (u32, u32)) -> u64 {
+pub(super) const fn joined((first, second): (u32, u32)) -> u64 {
     let (high, low) = if cfg!(target_endian = "big") { (first, second) } else { (second, first) };
     ((high as u64) << 32) | low as u64
 }

@@ -43,12 +43,10 @@ pub(crate) fn flags(socket: BorrowedFd<'_>, name: &CStr) -> io::Result<u16> {
     Ok(u16::from_ne_bytes([a, b]))
 }
 
-pub(crate) fn index_of(name: &CStr) -> io::Result<c_uint> {
-    // SAFETY: the pointer is to a string that ends with NUL and is borrowed for the call.
-    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
-        0 => Err(io::Error::last_os_error()),
-        index => Ok(index),
-    }
+/// `SIOCGIFINDEX`: the interface with this name, in the network namespace of the socket.
+pub(crate) fn index_of(socket: BorrowedFd<'_>, name: &CStr) -> io::Result<c_uint> {
+    let [a, b, c, d, ..] = query(socket, name, libc::SIOCGIFINDEX as libc::Ioctl)?;
+    Ok(c_uint::from_ne_bytes([a, b, c, d]))
 }
 
 /// A name as the kernel gives it: asking for one makes nothing on the heap.

@@ -13,6 +13,7 @@ pub(crate) mod hwtstamp;
 pub(crate) mod ioctl;
 mod mapping;
 pub(crate) mod mmap;
+pub(crate) mod netns;
 pub(crate) mod poll;
 pub(crate) mod ptp;
 pub(crate) mod sockopt;

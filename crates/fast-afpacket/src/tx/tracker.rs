@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -98,12 +99,11 @@ impl<'a> TxTracker<'a> {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the socket asks for no TX stamps; an error of
-    /// [`Interface::hwtstamp`](crate::Interface::hwtstamp).
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the socket asks for no TX stamps; `ENODEV` if the interface is gone.
     pub fn new(socket: &'a PacketSocket) -> io::Result<Self> {
         let mut expected = socket.granted().timestamping & Timestamping::TX;
         if expected.contains(Timestamping::TX_HARDWARE) {
-            let setting = socket.interface().hwtstamp()?;
+            let setting = socket.interface().hwtstamp_through(socket.as_fd())?;
             expected.set(Timestamping::TX_HARDWARE, setting.is_some_and(|setting| setting.tx() != TxMode::OFF));
         }
         Self::expecting(socket, expected)

@@ -55,6 +55,10 @@ impl Options {
     /// Linux 2.6.31; see packet_mmap.rst of the kernel's documentation.
     #[doc(alias("PACKET_TX_RING", "PACKET_MMAP", "TPACKET_V2"))]
     pub fn tx_ring(self, interface: &Interface, shape: RingShape<ByFrame>) -> Result<TxRing, Error> {
+        self.in_netns(interface, |options, interface| options.tx_ring_here(interface, shape))
+    }
+
+    fn tx_ring_here(self, interface: &Interface, shape: RingShape<ByFrame>) -> Result<TxRing, Error> {
         let name = &*interface.name();
         self.check_for_tx_ring(name)?;
         let (request, layout) = shape.check(mmap::page_size(), Way::Send).map_err(|why| Error::invalid(name, why))?;

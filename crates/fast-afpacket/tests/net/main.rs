@@ -22,6 +22,7 @@ mod launch;
 mod link;
 mod metadata;
 mod modes;
+mod netns;
 mod nic;
 mod offload;
 mod open;
@@ -65,6 +66,7 @@ fn main() {
         ("stats", stats::TESTS),
         ("fanout", fanout::TESTS),
         ("fanout_groups", fanout_groups::TESTS),
+        ("netns", netns::TESTS),
         ("path", path::TESTS),
         ("rings", rings::TESTS),
         ("ring_waits", ring_waits::TESTS),
