@@ -5,6 +5,7 @@ use std::io;
 
 use crate::fanout_refusal::FanoutRefusal;
 use crate::nic_refusal::NicRefusal;
+use crate::refusal::{self, Judgement, Refusal};
 
 /// A set-up call that failed: it knows the step, the interface, the errno and the missing capability.
 ///
@@ -17,6 +18,8 @@ struct Inner {
     step: Step,
     interface: Box<str>,
     source: io::Error,
+    refusal: Refusal,
+    remedy: Option<&'static str>,
 }
 
 /// What was being done when a set-up call failed.
@@ -108,23 +111,20 @@ impl Step {
             Self::Wait => "prepare waiting on",
         }
     }
-
-    /// The capability whose absence the kernel reports with `EPERM` at this step.
-    const fn capability(self) -> Option<&'static str> {
-        match self {
-            Self::Open => Some("CAP_NET_RAW"),
-            Self::Netns => Some("CAP_SYS_ADMIN"),
-            Self::Nic | Self::LaunchClock | Self::Priority | Self::Mark => Some("CAP_NET_ADMIN"),
-            _ => None,
-        }
-    }
 }
 
 impl Error {
     #[cold]
     #[inline(never)]
     pub(crate) fn new(step: Step, interface: &str, source: io::Error) -> Self {
-        Self(Box::new(Inner { step, interface: interface.into(), source }))
+        let judgement = refusal::judge(step, &source);
+        Self::judged(step, interface, source, judgement)
+    }
+
+    /// An error of which more is known than the step and the errno tell.
+    #[cold]
+    pub(crate) fn judged(step: Step, interface: &str, source: io::Error, (refusal, remedy): Judgement) -> Self {
+        Self(Box::new(Inner { step, interface: interface.into(), source, refusal, remedy }))
     }
 
     /// An error that this library found before it asked the kernel.
@@ -153,13 +153,24 @@ impl Error {
         self.0.source.raw_os_error()
     }
 
-    /// The capability that this process lacks, if that is why the kernel refused.
+    /// Why it failed, to be matched on.
+    ///
+    /// ```
+    /// use fast_afpacket::{Interface, Refusal};
+    ///
+    /// let error = Interface::by_name("a-name-that-is-far-too-long").unwrap_err();
+    /// assert_eq!(error.refusal(), Refusal::InvalidName);
+    /// ```
+    #[doc(alias("errno", "cause", "reason"))]
+    pub fn refusal(&self) -> Refusal {
+        self.0.refusal
+    }
+
+    /// The capability that the thread lacked, if that is why the kernel refused.
     #[doc(alias("EPERM", "capabilities"))]
     pub fn missing_capability(&self) -> Option<&'static str> {
-        match self.raw_os_error() {
-            // The file of the namespace cannot be opened.
-            Some(libc::EACCES) if self.0.step == Step::Netns => None,
-            Some(libc::EPERM | libc::EACCES) => self.0.step.capability(),
+        match self.0.refusal {
+            Refusal::CapabilityMissing(capability) => Some(capability),
             _ => None,
         }
     }
@@ -179,55 +190,18 @@ impl Error {
             _ => None,
         }
     }
-
-    /// What the reader of the message can do about it.
-    fn advice(&self) -> Option<&'static str> {
-        match (self.0.step, self.raw_os_error()?) {
-            (Step::Open, libc::EPERM | libc::EACCES) => {
-                Some("run as root, in a user namespace of your own, or give the program the capability with setcap(8)")
-            }
-            (Step::Netns, libc::ENOENT) => Some("`ip netns list` has the names, and /proc the processes"),
-            (Step::Netns, libc::EPERM) => {
-                Some("it takes the capability in the user namespace that owns this network namespace, and in one's own")
-            }
-            (Step::Netns, libc::EACCES) => {
-                Some("another user's process takes CAP_SYS_PTRACE, and a file the right to read it")
-            }
-            (Step::Netns, libc::EINVAL) => {
-                Some("it is no network namespace, or a name that was given in another mount namespace")
-            }
-            (Step::Nic, libc::EOPNOTSUPP) => Some("its driver takes no hardware timestamps"),
-            (Step::Nic, libc::ERANGE) => {
-                Some("the card has no mode that takes these stamps and keeps those that it takes now")
-            }
-            (Step::Nic, libc::EBUSY) => Some("another program uses the card's timestamps in a way that excludes this"),
-            (Step::Open, libc::EAFNOSUPPORT) => Some("this kernel has no packet sockets (CONFIG_PACKET)"),
-            (Step::Filter, libc::EPERM) => Some("the filter is locked"),
-            (Step::Filter, libc::ENOMEM) => Some("raise net.core.optmem_max or shorten the program"),
-            (Step::Clock, libc::EOPNOTSUPP) => Some("the interface has no PTP hardware clock"),
-            (Step::Clock, libc::EACCES | libc::EPERM) => Some("its device file, /dev/ptpN, needs read permission"),
-            (Step::Clock, libc::ENOENT) => Some("there is no such device file, or a container hides it"),
-            (Step::Fanout, _) => FanoutRefusal::of(&self.0.source).rule(),
-            (Step::FanoutProgram, libc::EPERM) => Some("the filter of its members is locked"),
-            (Step::FanoutProgram, libc::EINVAL) => Some("the program is none of type BPF_PROG_TYPE_SOCKET_FILTER"),
-            (Step::Statistics, libc::EINVAL) => Some("the socket is in no fanout group that rolls over"),
-            (Step::Ring, libc::ENOMEM) => Some("ask for fewer or smaller blocks"),
-            (Step::Bind, libc::ENODEV) => Some("the interface is gone"),
-            _ => None,
-        }
-    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { step, interface, source } = &*self.0;
+        let Inner { step, interface, source, remedy, .. } = &*self.0;
         write!(f, "cannot {} {interface}: ", step.verb())?;
         match self.missing_capability() {
             Some(capability) => write!(f, "{capability} is missing ({source})")?,
             None => write!(f, "{source}")?,
         }
-        match self.advice() {
-            Some(advice) => write!(f, "; {advice}"),
+        match remedy {
+            Some(remedy) => write!(f, "; {remedy}"),
             None => Ok(()),
         }
     }
@@ -239,6 +213,7 @@ impl fmt::Debug for Error {
             .field("step", &self.0.step)
             .field("interface", &self.0.interface)
             .field("source", &self.0.source)
+            .field("refusal", &self.0.refusal)
             .finish()
     }
 }
@@ -270,7 +245,9 @@ mod tests {
 
     #[test]
     fn message_names_step_interface_capability_and_cure() {
-        let error = Error::new(Step::Open, "veth0", io::Error::from_raw_os_error(libc::EPERM));
+        // What is missing depends on who runs the test; the network tests drop it.
+        let judgement = (Refusal::CapabilityMissing("CAP_NET_RAW"), Some("setcap"));
+        let error = Error::judged(Step::Open, "veth0", io::Error::from_raw_os_error(libc::EPERM), judgement);
         let text = error.to_string();
         for part in ["open a packet socket", "veth0", "CAP_NET_RAW is missing", "os error 1", "setcap"] {
             assert!(text.contains(part), "{text}");

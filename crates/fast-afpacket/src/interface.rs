@@ -12,6 +12,7 @@ use bitflags::bitflags;
 use crate::addr::MacAddr;
 use crate::error::{Context, Error, Step};
 use crate::netns::{Netns, OtherNamespace};
+use crate::refusal::Refusal;
 use crate::sys;
 use crate::sys::ioctl;
 
@@ -51,17 +52,23 @@ impl Interface {
     ///
     /// # Errors
     ///
-    /// `ENODEV` if there is none, also for text that cannot be a name (empty, longer than 15 bytes, with a NUL).
+    /// `ENODEV` if there is none, also for text that cannot be a name ([`Refusal::InvalidName`]: empty, longer than 15 bytes,
+    /// with a NUL, a slash, a colon or a space).
     #[doc(alias("if_nametoindex", "SIOCGIFINDEX"))]
     pub fn by_name(name: &str) -> Result<Self, Error> {
-        let find = || Self::find(sys::ioctl_socket()?.as_fd(), name);
-        find().during(Step::Interface, &format!("interface {name:?}"))
+        let what = format!("interface {name:?}");
+        let socket = sys::ioctl_socket().during(Step::Interface, &what)?;
+        Self::find(socket.as_fd(), name, &what)
     }
 
-    /// The interface with this name in the network namespace of a socket.
-    pub(crate) fn find(socket: BorrowedFd<'_>, name: &str) -> io::Result<Self> {
-        let name = CString::new(name).map_err(|_| io::Error::from_raw_os_error(libc::ENODEV))?;
-        let index = ioctl::index_of(socket, &name)?;
+    /// The interface with this name in the network namespace of a socket. `what`: the same, in words.
+    pub(crate) fn find(socket: BorrowedFd<'_>, name: &str, what: &str) -> Result<Self, Error> {
+        let Some(name) = checked(name) else {
+            let remedy = "a name has 1 to 15 bytes, without slashes, colons and spaces";
+            let source = io::Error::from_raw_os_error(libc::ENODEV);
+            return Err(Error::judged(Step::Interface, what, source, (Refusal::InvalidName, Some(remedy))));
+        };
+        let index = ioctl::index_of(socket, &name).during(Step::Interface, what)?;
         Ok(Self { index, name, namespace: sys::netns::cookie(socket).ok(), netns: None })
     }
 
@@ -243,6 +250,14 @@ impl fmt::Debug for Interface {
     }
 }
 
+/// A name as the kernel takes it. At a colon it would cut it off and find another one.
+fn checked(name: &str) -> Option<CString> {
+    let is_name = (1..libc::IFNAMSIZ).contains(&name.len())
+        && !matches!(name, "." | "..")
+        && !name.bytes().any(|byte| matches!(byte, b'/' | b':' | b'\x0b') || byte.is_ascii_whitespace());
+    CString::new(name).ok().filter(|_| is_name)
+}
+
 bitflags! {
     /// The state of an interface: `IFF_` of netdevice(7).
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -295,8 +310,12 @@ mod tests {
 
     #[test]
     fn errors_name_the_interface() {
-        for name in ["no-such-iface", "", "a-name-that-is-far-too-long", "nul\0inside"] {
+        for name in
+            ["no-such-iface", "", "a-name-that-is-far-too-long", "nul\0inside", "..", "lo:0", "a b", "sixteen-letters-"]
+        {
             let error = Interface::by_name(name).unwrap_err();
+            let is_name = name == "no-such-iface";
+            assert_eq!(error.refusal(), if is_name { Refusal::NoSuchInterface } else { Refusal::InvalidName });
             assert_eq!(error.raw_os_error(), Some(libc::ENODEV), "{error}");
             assert!(error.to_string().contains(&format!("{name:?}")), "{error}");
         }

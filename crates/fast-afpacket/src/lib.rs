@@ -111,6 +111,7 @@ mod offload;
 mod options;
 mod phc;
 mod phc_tracker;
+mod refusal;
 mod ring;
 mod socket;
 mod stamp_reader;
@@ -124,6 +125,10 @@ mod tx_keys;
 mod tx_report;
 mod tx_ring;
 mod wait;
+
+#[cfg(doc)]
+#[doc = include_str!("privileges.md")]
+pub mod privileges {}
 
 pub use addr::{EtherType, MacAddr, PacketAddr, PacketType, ParseMacAddrError};
 pub use batch::{BatchError, BatchFrame, BatchFrames, RecvBatch, TxReportBatch};
@@ -147,6 +152,7 @@ pub use offload::{Offload, OffloadError, SegmentKind};
 pub use options::Options;
 pub use phc::{CrossMethod, CrossTimestamp, Phc};
 pub use phc_tracker::{Basis, Converted, ConvertedBack, Fed, PhcTracker, Stepped};
+pub use refusal::Refusal;
 pub use ring::{Block, ByBlock, ByFrame, Frame, Frames, HeldFrame, RingControl, RingShape, RxRing};
 pub use socket::PacketSocket;
 pub use stats::{RolloverStats, Stats};

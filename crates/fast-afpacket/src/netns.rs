@@ -138,8 +138,8 @@ impl Netns {
     /// Those of [`Interface::by_name`].
     #[doc(alias = "if_nametoindex")]
     pub fn interface(&self, name: &str) -> Result<Interface, Error> {
-        let found = Interface::find(self.socket(), name).map(|interface| interface.found_in(self));
-        found.during(Step::Interface, &format!("interface {name:?} of {self}"))
+        let what = format!("interface {name:?} of {self}");
+        Interface::find(self.socket(), name, &what).map(|interface| interface.found_in(self))
     }
 
     /// All interfaces of the namespace, in the order of their indices.

@@ -31,6 +31,16 @@ impl NicRefusal {
             (errno, _) => Self::Other(errno.unwrap_or(0)),
         }
     }
+
+    /// What its errno does not say.
+    pub(crate) const fn remedy(self) -> Option<&'static str> {
+        match self {
+            Self::Unsupported => Some("its driver takes no hardware timestamps"),
+            Self::OutOfRange => Some("the card has no mode that takes these stamps and keeps those that it takes now"),
+            Self::Busy => Some("another program uses the card's timestamps in a way that excludes this"),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for NicRefusal {

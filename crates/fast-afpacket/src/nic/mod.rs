@@ -9,7 +9,6 @@ mod users;
 
 use std::ffi::CStr;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -18,6 +17,7 @@ use crate::error::{Context, Error, Step};
 use crate::hwtstamp::Hwtstamp;
 use crate::interface::Interface;
 use crate::nic_refusal::NicRefusal;
+use crate::refusal::can_administer_network;
 use crate::sys::hwtstamp;
 pub use loan::GivenBack;
 use loan::{Card, Loan};
@@ -258,9 +258,6 @@ impl LoanRecord {
     }
 }
 
-/// linux/capability.h
-const CAP_NET_ADMIN: u32 = 12;
-
 /// The card behind an interface, in the network namespace in which it was looked up.
 struct Nic {
     socket: OwnedFd,
@@ -298,7 +295,7 @@ impl Card for Nic {
     }
 
     fn check_right(&self) -> io::Result<()> {
-        match has_capability(CAP_NET_ADMIN)? {
+        match can_administer_network()? {
             true => Ok(()),
             false => Err(io::Error::from_raw_os_error(libc::EPERM)),
         }
@@ -314,11 +311,4 @@ impl Card for Nic {
         let users = phc.map(users::others_with_clock_open).unwrap_or_default();
         users.iter().map(ClockUser::process).collect()
     }
-}
-
-/// Whether the calling thread has this capability in force.
-fn has_capability(number: u32) -> io::Result<bool> {
-    let status = fs::read_to_string("/proc/thread-self/status")?;
-    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
-    Ok(mask.is_some_and(|mask| mask & 1 << number != 0))
 }

@@ -151,7 +151,8 @@ impl PacketSocket {
     ///
     /// # Errors
     ///
-    /// `ENODEV` if the interface is gone, an error of [`Step::Options`] if this is not a multicast address.
+    /// `ENODEV` if the interface is gone, `EINVAL` if the link's addresses are not 6 bytes long, an error of
+    /// [`Step::Options`] if this is not a multicast address.
     #[doc(alias = "PACKET_MR_MULTICAST")]
     pub fn join_multicast(&self, group: MacAddr) -> Result<(), Error> {
         if !group.is_multicast() {

@@ -1,13 +1,14 @@
 //! Which network namespace a socket is in, and moving a thread into one.
 
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use super::check;
 use super::fanout::joined;
 use super::sockopt::get;
+use super::{check, owned};
 
 /// What is never the same for two network namespaces, since Linux 5.14.
 pub(crate) fn cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
@@ -33,4 +34,18 @@ pub(crate) fn leave_signals_to_others() -> io::Result<()> {
         0 => Ok(()),
         errno => Err(io::Error::from_raw_os_error(errno)),
     }
+}
+
+/// `NS_GET_USERNS` of linux/nsfs.h.
+const NS_GET_USERNS: libc::Ioctl = 0xb701;
+
+/// Whether the calling thread's capabilities count in its network namespace: the user namespace that owns that is the
+/// thread's own, or below it. The kernel tells the owner to nobody else.
+pub(crate) fn is_within_rights() -> bool {
+    let Ok(namespace) = File::open("/proc/thread-self/ns/net") else {
+        return false;
+    };
+    // SAFETY: this operation takes no argument and gives a new descriptor.
+    let owner = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_USERNS) };
+    check(owner).map(owned).is_ok()
 }

@@ -151,10 +151,12 @@ pub(crate) fn attach_bpf(fd: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Res
 pub(crate) fn membership(fd: BorrowedFd<'_>, add: bool, index: c_int, kind: c_int, mac: [u8; 6]) -> io::Result<()> {
     let option = if add { libc::PACKET_ADD_MEMBERSHIP } else { libc::PACKET_DROP_MEMBERSHIP };
     let [a, b, c, d, e, f] = mac;
+    // The kernel compares the length with that of the link's addresses also where there is none.
+    let len = if kind == libc::PACKET_MR_MULTICAST { 6 } else { 0 };
     let request = libc::packet_mreq {
         mr_ifindex: index,
         mr_type: u16::try_from(kind).unwrap_or(u16::MAX),
-        mr_alen: 6,
+        mr_alen: len,
         mr_address: [a, b, c, d, e, f, 0, 0],
     };
     set(fd, libc::SOL_PACKET, option, &request)

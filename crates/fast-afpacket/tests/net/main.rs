@@ -29,9 +29,11 @@ mod open;
 mod outcomes;
 mod path;
 mod random_programs;
+mod refusals;
 mod ring_load;
 mod ring_waits;
 mod rings;
+mod seccomp;
 mod stamps;
 mod stats;
 mod tx_ring_keys;
@@ -68,6 +70,7 @@ fn main() {
         ("fanout_groups", fanout_groups::TESTS),
         ("netns", netns::TESTS),
         ("path", path::TESTS),
+        ("refusals", refusals::TESTS),
         ("rings", rings::TESTS),
         ("ring_waits", ring_waits::TESTS),
         ("ring_load", ring_load::TESTS),
