@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::BorrowedFd;
 
 use crate::fanout_refusal::FanoutRefusal;
 use crate::nic_refusal::NicRefusal;
 use crate::refusal::{self, Judgement, Refusal};
+use crate::sys::sockopt;
 
 /// A set-up call that failed: it knows the step, the interface, the errno and the missing capability.
 ///
@@ -35,6 +37,8 @@ pub enum Step {
     Options,
     /// `socket(2)`. `EPERM`: `CAP_NET_RAW` is missing.
     Open,
+    /// Looking at a descriptor that was given: [`Options::bind_fd`](crate::Options::bind_fd).
+    Descriptor,
     /// Borrowing the NIC's timestamp setting: `SIOCSHWTSTAMP`. [`Error::nic_refusal`] says why it is not to be had.
     Nic,
     /// Asking for timestamps: `SO_TIMESTAMPING`.
@@ -89,6 +93,7 @@ impl Step {
             Self::Netns => "enter",
             Self::Options => "use these options for",
             Self::Open => "open a packet socket for",
+            Self::Descriptor => "use this descriptor for",
             Self::Nic => "borrow the timestamp setting of",
             Self::Timestamping => "ask for timestamps on",
             Self::Auxdata => "ask for frame metadata on",
@@ -125,6 +130,15 @@ impl Error {
     #[cold]
     pub(crate) fn judged(step: Step, interface: &str, source: io::Error, (refusal, remedy): Judgement) -> Self {
         Self(Box::new(Inner { step, interface: interface.into(), source, refusal, remedy }))
+    }
+
+    /// A filter of this socket that cannot be changed: it is locked, or somebody else refuses.
+    pub(crate) fn of_filter(socket: BorrowedFd<'_>, interface: &str, source: io::Error) -> Self {
+        let is_open = || sockopt::socket_option(socket, libc::SO_LOCK_FILTER).is_ok_and(|locked| locked == 0);
+        if source.raw_os_error() == Some(libc::EPERM) && is_open() {
+            return Self::judged(Step::Filter, interface, source, refusal::SECCOMP);
+        }
+        Self::new(Step::Filter, interface, source)
     }
 
     /// An error that this library found before it asked the kernel.

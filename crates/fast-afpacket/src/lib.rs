@@ -42,6 +42,8 @@
 //! | find an interface | [`Interface`] |
 //! | decide what a socket is to be, before it is bound | [`Options`] |
 //! | open in another network namespace | [`Netns`], [`Options::netns`] |
+//! | use a socket that a privileged program opened | [`Options::bind_fd`] |
+//! | know why it could not be opened | [`Error::refusal`], [`privileges`] |
 //! | send, receive, wait | [`PacketSocket`] |
 //! | know what came with a frame | [`RxMeta`], [`Timestamps`], [`VlanTag`] |
 //! | send or receive many frames at little cost | [`PacketSocket::send_batch`], [`PacketSocket::recv_batch`] |
@@ -149,7 +151,7 @@ pub use netns::Netns;
 pub use nic::{ClockUser, ConfigureNic, GivenBack, LoanRecord, NicGrant, NicLoan};
 pub use nic_refusal::NicRefusal;
 pub use offload::{Offload, OffloadError, SegmentKind};
-pub use options::Options;
+pub use options::{DescriptorRefusal, Options};
 pub use phc::{CrossMethod, CrossTimestamp, Phc};
 pub use phc_tracker::{Basis, Converted, ConvertedBack, Fed, PhcTracker, Stepped};
 pub use refusal::Refusal;

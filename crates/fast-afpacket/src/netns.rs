@@ -66,7 +66,8 @@ impl Netns {
     ///
     /// # Errors
     ///
-    /// An [`Error`] of [`Step::Netns`]: `ENOENT` if there is no such name, also for text that cannot be one (empty, with a slash or a NUL); those of [`by_path`](Self::by_path).
+    /// An [`Error`] of [`Step::Netns`]: `ENOENT` if there is no such name, also for text that cannot be one (empty, with a
+    /// slash or a NUL); those of [`by_path`](Self::by_path).
     #[doc(alias("ip netns exec", "/run/netns", "/var/run/netns"))]
     pub fn by_name(name: &str) -> Result<Self, Error> {
         let is_name = !name.is_empty() && !name.contains(['/', '\0']) && name != "." && name != "..";

@@ -7,6 +7,7 @@ use crate::error::Step;
 use crate::fanout_refusal::FanoutRefusal;
 use crate::netns::OtherNamespace;
 use crate::nic_refusal::NicRefusal;
+use crate::options::DescriptorRefusal;
 use crate::sys;
 
 /// Why a set-up call failed: what has to be different for it to succeed. [`Error::refusal`](crate::Error::refusal).
@@ -43,6 +44,8 @@ pub enum Refusal {
     NotANamespace,
     /// The interface was looked up in another network namespace, where its index is that of another interface.
     OtherNamespace,
+    /// The descriptor that was given is not fit, for this reason.
+    Descriptor(DescriptorRefusal),
     /// Options that contradict each other, or a value that cannot be: found before the kernel is asked.
     InvalidOptions,
     /// The kernel takes no such program: `EINVAL`, for eBPF of another type. A classic one is checked when it is made
@@ -81,7 +84,7 @@ pub enum Refusal {
 /// A refusal and what its reader can do about it.
 pub(crate) type Judgement = (Refusal, Option<&'static str>);
 
-const SECCOMP: Judgement = (
+pub(crate) const SECCOMP: Judgement = (
     Refusal::SecurityPolicy,
     Some(
         "a seccomp filter or security module refuses it, not the kernel's own rules: \
@@ -123,6 +126,7 @@ pub(crate) fn judge(step: Step, error: &io::Error) -> Judgement {
             Refusal::NotANamespace,
             Some("it is no network namespace, or a name that was given in another mount namespace"),
         ),
+        (Step::Descriptor, libc::ENOTSOCK) => (Refusal::Descriptor(DescriptorRefusal::NotASocket), None),
         (Step::Filter, libc::EINVAL) => {
             (Refusal::InvalidFilter, Some("the program is none of type BPF_PROG_TYPE_SOCKET_FILTER"))
         }
@@ -158,9 +162,11 @@ pub(crate) fn judge(step: Step, error: &io::Error) -> Judgement {
 
 /// What this library refused itself. The text of such an error says what to do.
 fn judge_own(step: Step, error: &io::Error) -> Judgement {
+    let descriptor = error.get_ref().and_then(|inner| inner.downcast_ref::<DescriptorRefusal>()).copied();
     let refusal = match step {
         _ if error.get_ref().is_some_and(|inner| inner.is::<OtherNamespace>()) => Refusal::OtherNamespace,
         Step::Options => Refusal::InvalidOptions,
+        Step::Descriptor => descriptor.map_or(Refusal::Other, Refusal::Descriptor),
         Step::Fanout | Step::FanoutProgram => Refusal::Fanout(FanoutRefusal::of(error)),
         Step::Nic => Refusal::Nic(NicRefusal::of(error)),
         _ => Refusal::Other,

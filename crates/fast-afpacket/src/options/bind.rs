@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::Options;
+use super::{Options, Sockets};
 use crate::addr::{EtherType, MacAddr};
 use crate::error::{Context, Error, Step};
 use crate::fanout::FanoutMember;
@@ -30,7 +30,7 @@ impl Options {
     /// [`Error::fanout_refusal`] says why.
     #[doc(alias = "Listen")]
     pub fn bind(self, interface: &Interface) -> Result<PacketSocket, Error> {
-        self.in_netns(interface, Self::bind_here)
+        self.in_netns(interface, |options, interface| options.bind_here(interface, Sockets::New))
     }
 
     /// Does what takes a thread in the right network namespace.
@@ -46,12 +46,12 @@ impl Options {
         netns.run(|| open(self, &interface))?
     }
 
-    fn bind_here(self, interface: &Interface) -> Result<PacketSocket, Error> {
+    pub(super) fn bind_here(self, interface: &Interface, mut sockets: Sockets) -> Result<PacketSocket, Error> {
         let name = &*interface.name();
         self.check(name)?;
         let (nic_loan, nic) = self.borrow_nic(interface)?;
-        let rx = self.open(name, interface)?;
-        let tx = self.dual.then(|| self.open(name, interface)).transpose()?;
+        let rx = self.open(name, interface, &mut sockets)?;
+        let tx = self.dual.then(|| self.open(name, interface, &mut sockets)).transpose()?;
         let mut asked_of_receiver = None;
         if let Some(tx) = &tx {
             // Protocol 0: it receives nothing, and the kernel finds each frame's own protocol when it sends.
@@ -148,7 +148,7 @@ impl Options {
             sockopt::set_packet(socket, libc::PACKET_IGNORE_OUTGOING, 1).during(Step::IgnoreOutgoing, name)?;
         }
         if let Some(filter) = &self.filter {
-            sockopt::attach_filter(socket, &filter.to_raw()).during(Step::Filter, name)?;
+            sockopt::attach_filter(socket, &filter.to_raw()).map_err(|why| Error::of_filter(socket, name, why))?;
         }
         Ok(())
     }
@@ -173,9 +173,9 @@ impl Options {
     }
 
     /// A socket with all that both halves of a dual one need.
-    pub(crate) fn open(&self, name: &str, interface: &Interface) -> Result<OwnedFd, Error> {
+    pub(crate) fn open(&self, name: &str, interface: &Interface, sockets: &mut Sockets) -> Result<OwnedFd, Error> {
         let kind = if self.cooked { libc::SOCK_DGRAM } else { libc::SOCK_RAW };
-        let fd = sys::packet_socket(kind).during(Step::Open, name)?;
+        let fd = sockets.take(kind, name)?;
         let socket = fd.as_fd();
         interface.check_namespace(socket).during(Step::Options, name)?;
         if self.offload {
@@ -207,14 +207,15 @@ impl Options {
         };
         let (socket, name) = (rx.as_fd(), &*interface.name());
         // Only a bound socket can join, and one that is bound receives what the group's members receive too.
-        sockopt::attach_filter(socket, &Filter::nothing().to_raw()).during(Step::Filter, name)?;
+        let refused = |why| Error::of_filter(socket, name, why);
+        sockopt::attach_filter(socket, &Filter::nothing().to_raw()).map_err(refused)?;
         self.bind_to(rx, self.protocol, interface)?;
         let member = group.join(socket, interface, self.protocol)?;
         match &self.filter {
             Some(filter) => sockopt::attach_filter(socket, &filter.to_raw()),
             None => sockopt::detach_filter(socket),
         }
-        .during(Step::Filter, name)?;
+        .map_err(refused)?;
         Ok(Some(member))
     }
 

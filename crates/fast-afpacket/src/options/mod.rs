@@ -1,8 +1,11 @@
 //! All that is decided before a socket is bound.
 
 mod bind;
+mod given;
 
 pub(crate) use bind::buffer_size;
+pub use given::DescriptorRefusal;
+pub(crate) use given::Sockets;
 
 use crate::addr::{EtherType, MacAddr};
 use crate::fanout::FanoutGroup;

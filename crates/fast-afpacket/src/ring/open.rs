@@ -8,7 +8,7 @@ use super::{RxRing, Shared};
 use crate::error::{Context, Error, Step};
 use crate::granted::{Granted, RingMemory, withheld_by};
 use crate::interface::Interface;
-use crate::options::Options;
+use crate::options::{Options, Sockets};
 use crate::stamping::{self, Manner};
 use crate::stats::Counters;
 use crate::sys::mmap::{self, SharedRing};
@@ -51,10 +51,15 @@ impl Options {
     /// Linux 3.2; see packet_mmap.rst of the kernel's documentation.
     #[doc(alias("PACKET_RX_RING", "PACKET_MMAP", "TPACKET_V3", "TPACKET_V2"))]
     pub fn rx_ring<K>(self, interface: &Interface, shape: RingShape<K>) -> Result<RxRing<K>, Error> {
-        self.in_netns(interface, |options, interface| options.rx_ring_here(interface, shape))
+        self.in_netns(interface, |options, interface| options.rx_ring_here(interface, shape, Sockets::New))
     }
 
-    fn rx_ring_here<K>(self, interface: &Interface, shape: RingShape<K>) -> Result<RxRing<K>, Error> {
+    pub(crate) fn rx_ring_here<K>(
+        self,
+        interface: &Interface,
+        shape: RingShape<K>,
+        mut sockets: Sockets,
+    ) -> Result<RxRing<K>, Error> {
         let name = &*interface.name();
         self.check(name)?;
         let (request, layout) =
@@ -68,7 +73,7 @@ impl Options {
         }
         let (nic_loan, nic) = self.borrow_nic(interface)?;
         // Protocol 0: nothing arrives before the socket is bound.
-        let socket = self.open(name, interface)?;
+        let socket = self.open(name, interface, &mut sockets)?;
         let fd = socket.as_fd();
         let version = match request {
             Request::Frames(_) => abi::TPACKET_V2,

@@ -61,7 +61,7 @@ impl PacketSocket {
         let _change = self.begin_filter_change();
         match sockopt::detach_filter(self.rx()) {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-            result => result.during(Step::Filter, &self.parts.interface.name()),
+            result => result.map_err(|why| self.filter_error(why)),
         }
     }
 
@@ -88,7 +88,11 @@ impl PacketSocket {
             attach(self.rx())?;
             drained
         };
-        replace().during(Step::Filter, &self.parts.interface.name())
+        replace().map_err(|why| self.filter_error(why))
+    }
+
+    fn filter_error(&self, why: io::Error) -> Error {
+        Error::of_filter(self.rx(), &self.parts.interface.name(), why)
     }
 
     fn begin_filter_change(&self) -> MutexGuard<'_, ()> {

@@ -72,6 +72,7 @@ pub(crate) const CMSG_HEADER_LEN: usize = size_of::<usize>() + 8;
 const _: () = assert!(CMSG_HEADER_LEN == size_of::<libc::cmsghdr>());
 
 /// `tpacket_versions`: the values of `PACKET_VERSION`.
+pub(crate) const TPACKET_V1: libc::c_int = 0;
 pub(crate) const TPACKET_V2: libc::c_int = 1;
 pub(crate) const TPACKET_V3: libc::c_int = 2;
 

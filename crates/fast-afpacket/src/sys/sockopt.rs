@@ -60,6 +60,13 @@ pub(crate) fn socket_option(fd: BorrowedFd<'_>, option: c_int) -> io::Result<c_i
     Ok(value[0].cast_signed())
 }
 
+/// What is never the same for two sockets, as it lies in memory. Linux 4.12.
+pub(crate) fn socket_cookie(fd: BorrowedFd<'_>) -> io::Result<[u32; 2]> {
+    let mut words = [0; 2];
+    get(fd, libc::SOL_SOCKET, libc::SO_COOKIE, &mut words)?;
+    Ok(words)
+}
+
 /// What the receive queue and the error queue take together, and the limit at which more is thrown away, in bytes.
 pub(crate) fn receive_memory(fd: BorrowedFd<'_>) -> io::Result<[u32; 2]> {
     // SK_MEMINFO_RMEM_ALLOC, SK_MEMINFO_RCVBUF, and what else there is.

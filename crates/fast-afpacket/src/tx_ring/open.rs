@@ -10,7 +10,7 @@ use crate::error::{Context, Error, Step};
 use crate::frame_limit::FrameLimit;
 use crate::granted::{Granted, RingMemory, withheld_by};
 use crate::interface::Interface;
-use crate::options::{Options, buffer_size};
+use crate::options::{Options, Sockets, buffer_size};
 use crate::ring::{ByFrame, Request, RingShape, Way};
 use crate::stamping::{Manner, Stamping};
 use crate::stats::Counters;
@@ -55,10 +55,15 @@ impl Options {
     /// Linux 2.6.31; see packet_mmap.rst of the kernel's documentation.
     #[doc(alias("PACKET_TX_RING", "PACKET_MMAP", "TPACKET_V2"))]
     pub fn tx_ring(self, interface: &Interface, shape: RingShape<ByFrame>) -> Result<TxRing, Error> {
-        self.in_netns(interface, |options, interface| options.tx_ring_here(interface, shape))
+        self.in_netns(interface, |options, interface| options.tx_ring_here(interface, shape, Sockets::New))
     }
 
-    fn tx_ring_here(self, interface: &Interface, shape: RingShape<ByFrame>) -> Result<TxRing, Error> {
+    pub(crate) fn tx_ring_here(
+        self,
+        interface: &Interface,
+        shape: RingShape<ByFrame>,
+        mut sockets: Sockets,
+    ) -> Result<TxRing, Error> {
         let name = &*interface.name();
         self.check_for_tx_ring(name)?;
         let (request, layout) = shape.check(mmap::page_size(), Way::Send).map_err(|why| Error::invalid(name, why))?;
@@ -66,7 +71,7 @@ impl Options {
             return Err(Error::invalid(name, "a transmit ring is made of frames, not of blocks"));
         };
         let (nic_loan, nic) = self.borrow_nic(interface)?;
-        let socket = self.open(name, interface)?;
+        let socket = self.open(name, interface, &mut sockets)?;
         let fd = socket.as_fd();
         sockopt::set_packet(fd, libc::PACKET_VERSION, abi::TPACKET_V2).during(Step::Ring, name)?;
         let stamps = self.timestamping.intersection(Timestamping::TX);

@@ -13,6 +13,7 @@
 
 mod alloc;
 mod batches;
+mod descriptors;
 mod fanout;
 mod fanout_groups;
 mod filters;
@@ -66,6 +67,7 @@ fn main() {
         ("metadata", metadata::TESTS),
         ("filters", filters::TESTS),
         ("stats", stats::TESTS),
+        ("descriptors", descriptors::TESTS),
         ("fanout", fanout::TESTS),
         ("fanout_groups", fanout_groups::TESTS),
         ("netns", netns::TESTS),

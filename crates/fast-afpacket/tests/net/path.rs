@@ -6,6 +6,7 @@ use std::thread;
 use fast_afpacket::{Interface, MacAddr, PacketAddr, PacketSocket, RecvBatch, TxFrame, TxKey, TxReportBatch};
 
 use crate::alloc;
+use crate::descriptors;
 use crate::lab::{self, Cable, PROTOCOL, bind, frame, millis, options, within};
 
 crate::tests! {
@@ -79,6 +80,8 @@ pub(crate) fn be_traced_if_asked() {
             println!("{}", PacketSocket::bind(&lo).unwrap_err());
         }
         Ok("receive") => receive_marked(),
+        Ok("open_helper") => descriptors::open_helper::main().unwrap(),
+        Ok("without_privileges") => descriptors::play_client(),
         _ => return,
     }
     std::process::exit(0);

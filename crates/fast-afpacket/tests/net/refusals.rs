@@ -11,7 +11,7 @@ use fast_afpacket::{
 use nix::errno::Errno;
 
 use crate::lab::{Cable, Namespace, bind, frame, ip, link_up, options};
-use crate::seccomp::{CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN, Refused, refusing, without};
+use crate::seccomp::{CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN, Refused, refusing, without, without_any};
 
 crate::tests! {
     a_capability_is_missing;
@@ -34,7 +34,7 @@ const EVENTS: Hwtstamp = Hwtstamp::new(TxMode::ON, RxFilter::PTP_V2_EVENT);
 
 /// Holds an error, its message, and the table of the documentation against what it has to be.
 #[track_caller]
-fn expect(error: &Error, step: Step, errno: i32, refusal: Refusal, remedy: &str) {
+pub(crate) fn expect(error: &Error, step: Step, errno: i32, refusal: Refusal, remedy: &str) {
     assert_eq!((error.step(), error.refusal()), (step, refusal), "{error}");
     assert_eq!(error.raw_os_error(), (errno != 0).then_some(errno), "{error}");
     assert!(error.to_string().contains(remedy), "{remedy:?} is not in: {error}");
@@ -73,8 +73,7 @@ fn a_capability_is_missing() {
         assert_eq!((error.missing_capability(), error.kind()), (Some("CAP_NET_RAW"), ErrorKind::PermissionDenied));
     }
     // The same of a thread that has none at all.
-    let all: Vec<u32> = (0..38).collect();
-    let error = without(&all, || options().bind(&lo()).unwrap_err());
+    let error = without_any(|| options().bind(&lo()).unwrap_err());
     assert_eq!(error.refusal(), raw);
     // And it is enough for nearly everything.
     let cable = Cable::new();
@@ -219,6 +218,9 @@ fn filters_that_are_not_taken() {
     let _ = options().filter(&long).bind(&cable.a).map_err(too_large);
     let attach = || options().filter(&Filter::nothing()).bind(&cable.a).unwrap_err();
     too_large(refusing_option(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, libc::ENOMEM, attach));
+    // Nobody has locked the filter of a new socket.
+    let error = refusing_option(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, libc::EPERM, attach);
+    assert_eq!((error.step(), error.refusal()), (Step::Filter, Refusal::SecurityPolicy), "{error}");
     let socket = bind(options(), &cable.a);
     let other = |errno| {
         let attach_bpf = || socket.attach_bpf(socket.as_fd()).unwrap_err();

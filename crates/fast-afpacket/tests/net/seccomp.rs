@@ -17,6 +17,12 @@ pub(crate) fn without<T: Send>(capabilities: &[u32], work: impl FnOnce() -> T + 
     thread::scope(|scope| scope.spawn(drop_and_work).join().unwrap())
 }
 
+/// Runs `work` on a thread in the same namespaces that has no capability at all.
+pub(crate) fn without_any<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let all: Vec<u32> = (0..64).collect();
+    without(&all, work)
+}
+
 /// `struct __user_cap_header_struct` and two of `struct __user_cap_data_struct`, of linux/capability.h.
 fn drop_capability(number: u32) {
     const VERSION_3: u32 = 0x2008_0522;
