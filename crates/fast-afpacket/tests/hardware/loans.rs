@@ -4,9 +4,11 @@ use std::env;
 use std::io::{BufRead, BufReader, Read, Write, stdin, stdout};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use fast_afpacket::{
-    ConfigureNic, GivenBack, Hwtstamp, LoanRecord, NicGrant, NicLoan, NicRefusal, RxFilter, Step, TxMode,
+    ConfigureNic, GivenBack, Hwtstamp, Interface, InterfaceFlags, LoanRecord, Netns, NicGrant, NicLoan, NicRefusal,
+    Phc, RxFilter, Step, TxMode,
 };
 
 use crate::card::{EVENTS, OFF, bind, interface, now_set, options, set_by_hand};
@@ -19,6 +21,7 @@ crate::tests! {
     what_a_killed_process_left_is_mended;
     what_the_card_lacks_is_refused;
     without_the_right_nothing_is_changed;
+    a_card_in_another_namespace_is_borrowed_there;
 }
 
 const V1_SYNC: Hwtstamp = Hwtstamp::new(TxMode::ON, RxFilter::PTP_V1_L4_SYNC);
@@ -154,4 +157,46 @@ fn without_the_right_nothing_is_changed() {
     assert!(!output.status.success());
     assert!(complaint.contains("CAP_NET_ADMIN is missing"), "{complaint}");
     assert_eq!(now_set(), OFF);
+}
+
+fn a_card_in_another_namespace_is_borrowed_there() {
+    set_by_hand(OFF);
+    let card = interface();
+    let name = &*card.name();
+    ip("netns add blue");
+    ip(&format!("link set {name} netns blue"));
+    ip(&format!("-n blue link set {name} up"));
+    let blue = Netns::by_name("blue").unwrap();
+    let there = blue.interface(name).unwrap();
+    let socket = options().configure_nic(ConfigureNic::Required(EVENTS)).bind(&there).unwrap();
+    assert_eq!(socket.granted().nic, NicGrant::Lent { former: OFF, now: EVENTS });
+    assert_eq!(socket.granted().phc, there.capabilities().unwrap().phc());
+    assert_eq!(there.hwtstamp().unwrap(), Some(EVENTS));
+    Phc::of(&there).unwrap().now().unwrap();
+    // The record is of the card there: here nothing is lent.
+    assert!(LoanRecord::all().unwrap().is_empty());
+    let records = blue.run(LoanRecord::all).unwrap().unwrap();
+    assert_eq!((records.len(), records[0].is_held(), records[0].interface()), (1, true, &there));
+    records[0].clone().restore().unwrap_err();
+    drop(socket);
+    assert_eq!(there.hwtstamp().unwrap(), Some(OFF));
+    assert!(blue.run(LoanRecord::all).unwrap().unwrap().is_empty());
+    ip(&format!("-n blue link set {name} netns 1"));
+    ip("netns del blue");
+    ip(&format!("link set {name} up"));
+    let is_running = || Interface::by_name(name).unwrap().flags().unwrap().contains(InterfaceFlags::RUNNING);
+    // For the tests that come next.
+    let has_carrier = (0..200).any(|_| {
+        is_running() || {
+            thread::sleep(Duration::from_millis(100));
+            false
+        }
+    });
+    assert!(has_carrier);
+    set_by_hand(OFF);
+}
+
+fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split_whitespace()).status().expect("ip of iproute2");
+    assert!(status.success(), "ip {arguments}");
 }

@@ -236,7 +236,7 @@ fn work_is_done_inside_and_panics_come_out() {
     let (inside, id) = blue.run(|| (here(), thread::current().id())).unwrap();
     assert_eq!((&inside, id == thread::current().id()), (&there.run(here), false));
     assert_ne!(inside, before);
-    let panic = std::panic::catch_unwind(|| blue.run(|| std::panic::panic_any(7))).unwrap_err();
+    let panic = std::panic::catch_unwind(|| blue.run(|| -> () { std::panic::resume_unwind(Box::new(7)) })).unwrap_err();
     assert_eq!(panic.downcast_ref(), Some(&7));
     assert_eq!(here(), before);
     // The namespace of a process, and of a thread that is somewhere else than its process.
