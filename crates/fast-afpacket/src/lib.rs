@@ -66,13 +66,14 @@
 //!
 //! Linux, and the capability `CAP_NET_RAW` in the user namespace that owns the network namespace: root has it, and so has an
 //! ordinary user inside a user namespace of their own. Everything but hardware stamps works on any interface. What a
-//! kernel lacks is left out or done another way, and [`PacketSocket::granted`] says so.
+//! kernel lacks is left out or done another way, and [`PacketSocket::granted`] says so. What each thing takes, and how its
+//! absence shows, is in the table of [`privileges`].
 //!
 //! | Linux | what for |
 //! |---|---|
 //! | 4.13 | software and hardware stamp of one sent frame |
 //! | 4.20 | [`Options::ignore_outgoing`], dual mode unless that is switched off |
-//! | 5.14 | [`Options::bind_phc`] |
+//! | 5.14 | [`Options::bind_phc`]; an [`Interface`] knows its network namespace |
 //! | 6.2 | [`FanoutGroup::ignore_outgoing`]; the other features of groups say their own |
 //! | 6.12 | stamps are reported only to sockets that asked for them; before, this library sorts them out |
 //! | 6.13 | the kernel carries the caller's keys; before, this library matches by the kernel's count of frames |
