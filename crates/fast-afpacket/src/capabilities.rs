@@ -95,6 +95,12 @@ impl Interface {
         self.query(read_setting)
     }
 
+    /// The number of the NIC's clock, asked in the network namespace of this socket.
+    pub(crate) fn phc_through(&self, socket: BorrowedFd<'_>) -> Option<u32> {
+        let capabilities = self.query_through(socket, hwtstamp::ts_info).map(Capabilities::from_raw);
+        capabilities.ok().and_then(|capabilities| capabilities.phc())
+    }
+
     /// [`hwtstamp`](Self::hwtstamp), asked in the network namespace of this socket.
     pub(crate) fn hwtstamp_through(&self, socket: BorrowedFd<'_>) -> io::Result<Option<Hwtstamp>> {
         self.query_through(socket, read_setting)

@@ -61,6 +61,20 @@ impl Interface {
         Self::find(socket.as_fd(), name, &what)
     }
 
+    /// The interface with this name in the network namespace of a socket, whatever its family.
+    ///
+    /// For a socket that somebody opened elsewhere, a helper outside of a container for a program inside:
+    /// [`Options::bind_fd`](crate::Options::bind_fd). Such an interface can be bound by that socket. What it is, can be asked
+    /// only on a thread in its namespace; who may enter that has [`Netns::interface`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`by_name`](Self::by_name); `ENOTTY` if the descriptor is of no socket.
+    #[doc(alias("SIOCGIFINDEX", "SCM_RIGHTS"))]
+    pub fn by_name_through(socket: impl AsFd, name: &str) -> Result<Self, Error> {
+        Self::find(socket.as_fd(), name, &format!("interface {name:?} of a socket"))
+    }
+
     /// The interface with this name in the network namespace of a socket. `what`: the same, in words.
     pub(crate) fn find(socket: BorrowedFd<'_>, name: &str, what: &str) -> Result<Self, Error> {
         let Some(name) = checked(name) else {

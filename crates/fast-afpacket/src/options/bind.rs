@@ -81,7 +81,7 @@ impl Options {
         let granted = Granted {
             timestamping: self.timestamping - withheld_by(nic) - without_queue,
             nic,
-            phc: self.bind_phc.or_else(|| interface.capabilities().ok()?.phc()),
+            phc: self.bind_phc.or_else(|| interface.phc_through(rx.as_fd())),
             own_keys: stamping.has_own_keys(),
             receive_buffer: buffer_size(rx.as_fd(), libc::SO_RCVBUF).during(Step::ReceiveBuffer, name)?,
             send_buffer: buffer_size(sending, libc::SO_SNDBUF).during(Step::SendBuffer, name)?,

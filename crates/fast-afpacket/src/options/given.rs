@@ -92,7 +92,7 @@ impl Options {
     /// # Errors
     ///
     /// [`Step::Descriptor`] with a [`DescriptorRefusal`], one of them with `ENOTSOCK`; [`Step::Options`] if the interface is
-    /// of another network namespace than the socket, and with [`dual`](Self::dual), which takes two:
+    /// of another network namespace than the socket ([`Interface::by_name_through`]), and with [`dual`](Self::dual), which takes two:
     /// [`bind_fds`](Self::bind_fds). Otherwise those of [`bind`](Self::bind).
     #[doc(alias("from_raw_fd", "SCM_RIGHTS", "LISTEN_FDS"))]
     pub fn bind_fd(self, socket: OwnedFd, interface: &Interface) -> Result<PacketSocket, Error> {

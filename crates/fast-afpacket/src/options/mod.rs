@@ -100,8 +100,9 @@ impl Options {
     /// No thread of the program changes its namespace for that, not for a moment: see [`Netns::run`]. Once open, a socket or
     /// ring stays in its namespace, and works from every thread.
     ///
-    /// Opening fails at [`Step::Options`] if the interface is of another namespace, or of one that is not known (before Linux
-    /// 5.14, if it was not looked up by [`Netns::interface`]).
+    /// Opening fails at [`Step::Options`] with [`Refusal::OtherNamespace`](crate::Refusal::OtherNamespace) if the interface is
+    /// of another namespace, or of one that is not known (before Linux 5.14, if it was not looked up by
+    /// [`Netns::interface`]).
     ///
     /// ```no_run
     /// use fast_afpacket::{Netns, PacketSocket};

@@ -100,7 +100,7 @@ impl Options {
         let granted = Granted {
             timestamping: stamps.difference(withheld_by(nic)),
             nic,
-            phc: interface.capabilities().ok().and_then(|capabilities| capabilities.phc()),
+            phc: interface.phc_through(fd),
             own_keys: false,
             receive_buffer: 0,
             send_buffer: 0,

@@ -90,7 +90,7 @@ impl Options {
         let granted = Granted {
             timestamping: stamps - withheld_by(nic) - without_queue,
             nic,
-            phc: self.bind_phc.or_else(|| interface.capabilities().ok()?.phc()),
+            phc: self.bind_phc.or_else(|| interface.phc_through(fd)),
             own_keys: stamping.has_own_keys(),
             receive_buffer: buffer_size(fd, libc::SO_RCVBUF).during(Step::ReceiveBuffer, name)?,
             send_buffer: buffer_size(fd, libc::SO_SNDBUF).during(Step::SendBuffer, name)?,

@@ -230,7 +230,20 @@ fn sockets_of_another_namespace() {
     let a = blue.interface("va").unwrap();
     let error = options().bind_fd(raw(), &a).unwrap_err();
     assert_eq!((error.step(), error.refusal()), (Step::Options, Refusal::OtherNamespace), "{error}");
-    // Nobody has to enter for a socket that is there.
+    // Who cannot enter finds the interface through the socket.
+    let fd = there.run(raw);
+    let through = Interface::by_name_through(&fd, "va").unwrap();
+    assert_eq!(through, a);
+    let peer = bind(options(), &blue.interface("vb").unwrap());
+    let socket = without_any(|| bind_given(options(), fd, &through));
+    socket.send_keyed(&frame(1), TxKey::new(1)).unwrap();
+    assert_eq!(socket.recv_tx(&mut []).unwrap().key, TxKey::new(1));
+    assert_eq!(drain(&peer), [frame(1)]);
+    let error = through.mtu().unwrap_err();
+    assert_eq!((error.step(), error.refusal()), (Step::Interface, Refusal::OtherNamespace), "{error}");
+    let error = Interface::by_name_through(File::open("/dev/null").unwrap(), "va").unwrap_err();
+    assert_eq!((error.step(), error.raw_os_error()), (Step::Interface, Some(libc::ENOTTY)), "{error}");
+    // Nor has anybody to enter for a socket that is there.
     let fd = there.run(raw);
     let socket = without_any(|| options().netns(&blue).bind_fd(fd, &a).unwrap());
     assert_eq!(socket.interface().mtu().unwrap(), 1500);
