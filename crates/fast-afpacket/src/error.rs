@@ -9,7 +9,8 @@ use crate::nic_refusal::NicRefusal;
 use crate::refusal::{self, Judgement, Refusal};
 use crate::sys::sockopt;
 
-/// A set-up call that failed: it knows the step, the interface, the errno and the missing capability.
+/// A set-up call that failed: it knows the step, the interface, the errno, and what it comes down to
+/// ([`Error::refusal`]). Its message says all that, and what to do about it.
 ///
 /// It turns into an [`io::Error`] of the same kind for `?`, with itself inside. The data path (`recv`, `send` and their
 /// kin) returns [`io::Error`] directly.
