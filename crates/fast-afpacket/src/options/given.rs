@@ -70,8 +70,8 @@ impl From<DescriptorRefusal> for io::Error {
 /// The socket has to be as `socket(AF_PACKET, SOCK_RAW, 0)` gives it, or `SOCK_DGRAM` for [`cooked`](Self::cooked):
 /// protocol 0, not bound, without a ring. Then nothing has arrived before the filter is in force. What is amiss,
 /// [`Error::refusal`] says: [`Refusal::Descriptor`](crate::Refusal::Descriptor). What the helper did besides stays, if these
-/// options do not say otherwise: its filter (also a locked one), its buffers, mark and priority. What would change the
-/// meaning of what is read is undone: other timestamps, headers before the frame.
+/// options do not say otherwise: its filter (also a locked one), its buffers, mark and priority. What would change which
+/// frames are read, or what is read of them, is undone: other timestamps, headers before the frame, `PACKET_IGNORE_OUTGOING`.
 ///
 /// The descriptor is closed with the socket, and if there is an error. Whoever has another one for the same socket, as the
 /// helper does until it closes its own, can receive from the same queue.
@@ -92,8 +92,8 @@ impl Options {
     /// # Errors
     ///
     /// [`Step::Descriptor`] with a [`DescriptorRefusal`], one of them with `ENOTSOCK`; [`Step::Options`] if the interface is
-    /// of another network namespace than the socket ([`Interface::by_name_through`]), and with [`dual`](Self::dual), which takes two:
-    /// [`bind_fds`](Self::bind_fds). Otherwise those of [`bind`](Self::bind).
+    /// of another network namespace than the socket (there is [`Interface::by_name_through`]), and with
+    /// [`dual`](Self::dual), which takes two: [`bind_fds`](Self::bind_fds). Otherwise those of [`bind`](Self::bind).
     #[doc(alias("from_raw_fd", "SCM_RIGHTS", "LISTEN_FDS"))]
     pub fn bind_fd(self, socket: OwnedFd, interface: &Interface) -> Result<PacketSocket, Error> {
         if self.dual {
@@ -219,6 +219,8 @@ fn undo_what_confuses(socket: BorrowedFd<'_>) -> io::Result<()> {
         libc::PACKET_LOSS,
         libc::PACKET_TX_HAS_OFF,
         libc::PACKET_QDISC_BYPASS,
+        libc::PACKET_IGNORE_OUTGOING,
+        libc::PACKET_COPY_THRESH,
     ] {
         match sockopt::set_packet(socket, option, 0) {
             // What the kernel does not know, or a cooked socket does not have, nobody has switched on.

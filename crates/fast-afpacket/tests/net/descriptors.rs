@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use fast_afpacket::{
-    DescriptorRefusal, Error, FanoutGroup, FanoutMode, Filter, Instruction, Interface, Netns, Options, PacketSocket,
-    Refusal, RingShape, Step, Timestamping, TxKey, TxStage,
+    DescriptorRefusal, Error, EtherType, FanoutGroup, FanoutMode, Filter, Instruction, Interface, Netns, Options,
+    PacketSocket, Refusal, RingShape, Step, Timestamping, TxKey, TxStage,
 };
 use socket2::{Domain, SockFilter, SockRef, Socket, Type};
 
@@ -179,7 +179,13 @@ fn bind_given(options: Options, fd: OwnedFd, interface: &Interface) -> PacketSoc
 fn what_a_helper_switched_on_does_not_confuse() {
     let cable = Cable::new();
     let fd = raw();
-    for option in [libc::PACKET_VNET_HDR, libc::PACKET_ORIGDEV, libc::PACKET_LOSS, libc::PACKET_QDISC_BYPASS] {
+    for option in [
+        libc::PACKET_VNET_HDR,
+        libc::PACKET_ORIGDEV,
+        libc::PACKET_LOSS,
+        libc::PACKET_QDISC_BYPASS,
+        libc::PACKET_IGNORE_OUTGOING,
+    ] {
         set(&fd, libc::SOL_PACKET, option, &1);
     }
     set(&fd, libc::SOL_PACKET, libc::PACKET_VERSION, &2);
@@ -190,7 +196,7 @@ fn what_a_helper_switched_on_does_not_confuse() {
     send_unbound(&fd, &cable.a, &[&[0; 10], &frame(99)[..]].concat());
     SockRef::from(&fd).set_recv_buffer_size(100_000).unwrap();
     let peer = bind(options(), &cable.b);
-    let socket = bind_given(options().count_keys(true), fd, &cable.a);
+    let socket = bind_given(options().protocol(EtherType::ALL).count_keys(true), fd, &cable.a);
     assert_eq!(socket.granted().receive_buffer, 100_000, "what the helper decided stays");
     for key in 0..3 {
         socket.send_keyed(&frame(key), TxKey::new(key)).unwrap();
@@ -202,6 +208,8 @@ fn what_a_helper_switched_on_does_not_confuse() {
     assert_eq!(drain(&peer), [frame(0), frame(1), frame(2)], "no header before the frame");
     peer.send(&frame(5)).unwrap();
     assert_eq!(drain(&socket), [frame(5)]);
+    bind(options(), &cable.a).send(&frame(6)).unwrap();
+    assert_eq!(drain(&socket), [frame(6)], "what others send here is received, as the options say");
 }
 
 fn a_helper_may_lock_its_filter() {
