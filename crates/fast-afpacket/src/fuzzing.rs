@@ -8,6 +8,7 @@ use crate::meta::{self, ChecksumState, VlanTag};
 use crate::offload::HEADER_LEN;
 use crate::stamping;
 use crate::sys::cmsg::ControlBuffer;
+use crate::sys::layout::Native;
 use crate::sys::{self, abi};
 use crate::{ControlError, Offload, PacketSocket, Timestamps, TxStage};
 
@@ -32,7 +33,7 @@ pub struct Ancillary {
 ///
 /// As [`Timestamps::from_control`].
 pub fn ancillary(control: &[u8]) -> Result<Ancillary, ControlError> {
-    let meta::Ancillary { timestamps, wire_len, vlan, checksum, .. } = meta::Ancillary::parse(control)?;
+    let meta::Ancillary { timestamps, wire_len, vlan, checksum, .. } = meta::Ancillary::parse::<Native>(control)?;
     Ok(Ancillary { timestamps, wire_len, vlan, checksum })
 }
 
@@ -60,7 +61,7 @@ pub enum ErrorReport {
 ///
 /// As [`Timestamps::from_control`].
 pub fn error_report(control: &[u8]) -> Result<ErrorReport, ControlError> {
-    Ok(match stamping::Stamp::parse(control)? {
+    Ok(match stamping::Stamp::parse::<Native>(control)? {
         stamping::ErrorReport::Stamp(stamping::Stamp { number, stage, timestamps }) => {
             ErrorReport::Stamp { number, stage, timestamps }
         }

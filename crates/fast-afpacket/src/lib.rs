@@ -100,6 +100,8 @@ mod frame_limit;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(test)]
+mod golden;
 mod granted;
 mod hwtstamp;
 mod interface;
@@ -120,6 +122,7 @@ mod socket;
 mod stamp_reader;
 mod stamping;
 mod stats;
+mod supported;
 mod sys;
 mod timestamp;
 mod tx;

@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::addr::{EtherType, PacketAddr};
 use crate::offload::Offload;
-use crate::sys::abi;
 use crate::sys::cmsg::{self, Messages};
+use crate::sys::layout::Layout;
 use crate::timestamp::{ControlError, Timestamps};
 
 /// A received frame's lengths, origin, stamps and state.
@@ -198,30 +198,30 @@ pub(crate) struct Ancillary {
 impl Ancillary {
     /// Reads a control buffer of a received frame.
     #[inline(always)] // saves a tenth of `recv`
-    pub(crate) fn parse(control: &[u8]) -> Result<Self, ControlError> {
+    pub(crate) fn parse<L: Layout>(control: &[u8]) -> Result<Self, ControlError> {
         // What the kernel writes as a rule, in this order, the stamps only if there are any.
-        if let Some((times, rest)) = cmsg::expect::<48>(control, libc::SOL_SOCKET, abi::SO_TIMESTAMPING) {
-            if let Some((auxdata, [])) = cmsg::expect(rest, libc::SOL_PACKET, libc::PACKET_AUXDATA)
-                && let Some(timestamps) = Timestamps::from_times(times)
+        if let Some((times, rest)) = cmsg::expect::<L, 48>(control, libc::SOL_SOCKET, L::SO_TIMESTAMPING) {
+            if let Some((auxdata, [])) = cmsg::expect::<L, 20>(rest, libc::SOL_PACKET, libc::PACKET_AUXDATA)
+                && let Some(timestamps) = Timestamps::from_times::<L>(times)
             {
-                return Ok(Self::from_auxdata(auxdata, timestamps));
+                return Ok(Self::from_auxdata::<L>(auxdata, timestamps));
             }
-        } else if let Some((auxdata, [])) = cmsg::expect(control, libc::SOL_PACKET, libc::PACKET_AUXDATA) {
-            return Ok(Self::from_auxdata(auxdata, Timestamps::NONE));
+        } else if let Some((auxdata, [])) = cmsg::expect::<L, 20>(control, libc::SOL_PACKET, libc::PACKET_AUXDATA) {
+            return Ok(Self::from_auxdata::<L>(auxdata, Timestamps::NONE));
         }
-        Self::parse_any(control)
+        Self::parse_any::<L>(control)
     }
 
     /// Reads any messages in any order; those of others are skipped.
     #[cold]
-    fn parse_any(control: &[u8]) -> Result<Self, ControlError> {
+    fn parse_any<L: Layout>(control: &[u8]) -> Result<Self, ControlError> {
         let mut found = Self::default();
-        for message in Messages::new(control) {
+        for message in Messages::<L>::new(control) {
             let message = message?;
             if message.level == libc::SOL_PACKET && message.kind == libc::PACKET_AUXDATA {
                 let auxdata = message.data.try_into().map_err(|_| ControlError::Truncated)?;
-                found = Self::from_auxdata(auxdata, found.timestamps);
-            } else if let Some(timestamps) = Timestamps::from_message(&message)? {
+                found = Self::from_auxdata::<L>(auxdata, found.timestamps);
+            } else if let Some(timestamps) = Timestamps::from_message::<L>(&message)? {
                 found.timestamps = timestamps;
             }
         }
@@ -230,13 +230,13 @@ impl Ancillary {
 
     /// `struct tpacket_auxdata`: status, len, snaplen (u32 each), mac, net, vlan_tci, vlan_tpid (u16 each).
     #[inline]
-    fn from_auxdata(auxdata: &[u8; 20], timestamps: Timestamps) -> Self {
+    fn from_auxdata<L: Layout>(auxdata: &[u8; 20], timestamps: Timestamps) -> Self {
         let [s0, s1, s2, s3, l0, l1, l2, l3, _, _, _, _, _, _, _, _, tci0, tci1, tpid0, tpid1] = *auxdata;
-        let status = u32::from_ne_bytes([s0, s1, s2, s3]);
-        let (tci, tpid) = (u16::from_ne_bytes([tci0, tci1]), u16::from_ne_bytes([tpid0, tpid1]));
+        let status = L::u32([s0, s1, s2, s3]);
+        let (tci, tpid) = (L::u16([tci0, tci1]), L::u16([tpid0, tpid1]));
         Self {
             timestamps,
-            wire_len: usize::try_from(u32::from_ne_bytes([l0, l1, l2, l3])).ok(),
+            wire_len: usize::try_from(L::u32([l0, l1, l2, l3])).ok(),
             vlan: VlanTag::from_status(status, tci, tpid),
             checksum: ChecksumState::from_status(status),
         }
@@ -247,7 +247,12 @@ impl Ancillary {
 mod tests {
     use super::*;
     use crate::sys::cmsg::CmsgBytes;
+    use crate::sys::layout::Native;
     use proptest::prelude::*;
+
+    fn parse(control: &[u8]) -> Result<Ancillary, ControlError> {
+        Ancillary::parse::<Native>(control)
+    }
 
     fn auxdata(status: u32, tci: u16, tpid: u16) -> CmsgBytes {
         let mut data = Vec::new();
@@ -264,10 +269,10 @@ mod tests {
 
     #[test]
     fn a_tag_of_value_zero_is_a_tag() {
-        let found = Ancillary::parse(&auxdata(0x51, 0, 0x88a8).0).unwrap();
+        let found = parse(&auxdata(0x51, 0, 0x88a8).0).unwrap();
         assert_eq!(found.vlan, Some(VlanTag::new(EtherType::SERVICE_VLAN, 0)));
         assert_eq!(found.wire_len, Some(214));
-        assert_eq!(Ancillary::parse(&auxdata(0x01, 0x6005, 0x8100).0).unwrap().vlan, None, "the status bit decides");
+        assert_eq!(parse(&auxdata(0x01, 0x6005, 0x8100).0).unwrap().vlan, None, "the status bit decides");
     }
 
     #[test]
@@ -278,7 +283,7 @@ mod tests {
 
     #[test]
     fn checksum_states() {
-        let state = |status| Ancillary::parse(&auxdata(status, 0, 0).0).unwrap().checksum;
+        let state = |status| parse(&auxdata(status, 0, 0).0).unwrap().checksum;
         assert_eq!(state(0x01), ChecksumState::Unverified);
         assert_eq!(state(0x09), ChecksumState::Partial);
         assert_eq!(state(0x81), ChecksumState::Verified);
@@ -288,7 +293,7 @@ mod tests {
     fn cut_auxdata_is_refused() {
         let mut control = CmsgBytes::default();
         control.push(libc::SOL_PACKET, libc::PACKET_AUXDATA, &[0; 12]);
-        assert_eq!(Ancillary::parse(&control.0).err(), Some(ControlError::Truncated));
+        assert_eq!(parse(&control.0).err(), Some(ControlError::Truncated));
     }
 
     #[test]

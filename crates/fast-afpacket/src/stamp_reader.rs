@@ -9,6 +9,7 @@ use crate::link::Link;
 use crate::stamping::{self, ErrorReport, Stamp, Stamping};
 use crate::stats::Counters;
 use crate::sys::cmsg::ControlBuffer;
+use crate::sys::layout::Native;
 use crate::sys::{self, sockopt};
 use crate::tx_report::TxReport;
 use crate::wait::{Target, Wait, Waiting};
@@ -117,7 +118,7 @@ impl<'a> StampReader<'a> {
         if received.flags & libc::MSG_CTRUNC != 0 {
             return Err(stamping::control_was_cut());
         }
-        let stamp = match Stamp::parse(control)? {
+        let stamp = match Stamp::parse::<Native>(control)? {
             ErrorReport::Stamp(stamp) => stamp,
             ErrorReport::LaunchMissed => {
                 self.counters.launches_missed.add(1);

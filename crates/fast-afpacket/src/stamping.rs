@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, PoisonError};
 
 use crate::sys::cmsg::{self, Encoder, Messages, space};
+use crate::sys::layout::Layout;
 use crate::sys::{self, abi, sockopt};
 use crate::timestamp::{ControlError, Timestamping, Timestamps};
 use crate::tx_keys::{KeyLedger, Refusal};
@@ -228,40 +229,40 @@ impl Stamp {
 
     /// Reads a control buffer of the error queue.
     #[inline]
-    pub(crate) fn parse(control: &[u8]) -> Result<ErrorReport, ControlError> {
+    pub(crate) fn parse<L: Layout>(control: &[u8]) -> Result<ErrorReport, ControlError> {
         // What the kernel writes as a rule, in this order.
-        if let Some((times, rest)) = cmsg::expect::<48>(control, libc::SOL_SOCKET, abi::SO_TIMESTAMPING)
-            && let Some(timestamps) = Timestamps::from_times(times)
-            && let Some((error, [])) = cmsg::expect(rest, libc::SOL_PACKET, libc::PACKET_TX_TIMESTAMP)
+        if let Some((times, rest)) = cmsg::expect::<L, 48>(control, libc::SOL_SOCKET, L::SO_TIMESTAMPING)
+            && let Some(timestamps) = Timestamps::from_times::<L>(times)
+            && let Some((error, [])) = cmsg::expect::<L, 16>(rest, libc::SOL_PACKET, libc::PACKET_TX_TIMESTAMP)
         {
-            return Ok(ErrorReport::of(error, timestamps));
+            return Ok(ErrorReport::of::<L>(error, timestamps));
         }
-        Self::parse_any(control)
+        Self::parse_any::<L>(control)
     }
 
     /// Reads any messages in any order; those of others are skipped.
     #[cold]
-    fn parse_any(control: &[u8]) -> Result<ErrorReport, ControlError> {
+    fn parse_any<L: Layout>(control: &[u8]) -> Result<ErrorReport, ControlError> {
         let mut timestamps = Timestamps::NONE;
         let mut about = None;
-        for message in Messages::new(control) {
+        for message in Messages::<L>::new(control) {
             let message = message?;
             if message.level == libc::SOL_PACKET && message.kind == libc::PACKET_TX_TIMESTAMP {
                 about = Some(message.data.try_into().map_err(|_| ControlError::Truncated)?);
-            } else if let Some(found) = Timestamps::from_message(&message)? {
+            } else if let Some(found) = Timestamps::from_message::<L>(&message)? {
                 timestamps = found;
             }
         }
-        Ok(about.map_or(ErrorReport::Other, |error| ErrorReport::of(error, timestamps)))
+        Ok(about.map_or(ErrorReport::Other, |error| ErrorReport::of::<L>(error, timestamps)))
     }
 }
 
 impl ErrorReport {
     /// `struct sock_extended_err`: errno u32, origin, type, code, pad u8, info u32, data u32.
     #[inline]
-    fn of(error: &[u8; 16], timestamps: Timestamps) -> Self {
+    fn of<L: Layout>(error: &[u8; 16], timestamps: Timestamps) -> Self {
         let [_, _, _, _, origin, _, _, _, i0, i1, i2, i3, d0, d1, d2, d3] = *error;
-        let (info, number) = (u32::from_ne_bytes([i0, i1, i2, i3]), u32::from_ne_bytes([d0, d1, d2, d3]));
+        let (info, number) = (L::u32([i0, i1, i2, i3]), L::u32([d0, d1, d2, d3]));
         match origin {
             abi::SO_EE_ORIGIN_TIMESTAMPING => Self::Stamp(Stamp { number, stage: TxStage::from_raw(info), timestamps }),
             abi::SO_EE_ORIGIN_TXTIME => Self::LaunchMissed,
@@ -368,6 +369,7 @@ pub(crate) fn kernel_takes(kind: libc::c_int) -> bool {
 mod tests {
     use super::*;
     use crate::sys::cmsg::CmsgBytes;
+    use crate::sys::layout::Native;
     use crate::timestamp::SystemStamp;
 
     fn report(origin: u8, info: u32, number: u32) -> CmsgBytes {
@@ -385,8 +387,12 @@ mod tests {
         control
     }
 
+    fn parse(control: &[u8]) -> Result<ErrorReport, ControlError> {
+        Stamp::parse::<Native>(control)
+    }
+
     fn stamp(control: &CmsgBytes) -> Stamp {
-        match Stamp::parse(&control.0) {
+        match parse(&control.0) {
             Ok(ErrorReport::Stamp(stamp)) => stamp,
             other => panic!("{other:?}"),
         }
@@ -407,15 +413,15 @@ mod tests {
     /// With SO_TXTIME the same queue reports missed launch times, origin 6.
     #[test]
     fn other_origins_are_no_stamps() {
-        assert_eq!(Stamp::parse(&report(6, 1, 3).0), Ok(ErrorReport::LaunchMissed));
-        assert_eq!(Stamp::parse(&report(2, 1, 3).0), Ok(ErrorReport::Other));
-        assert_eq!(Stamp::parse(&[]), Ok(ErrorReport::Other));
+        assert_eq!(parse(&report(6, 1, 3).0), Ok(ErrorReport::LaunchMissed));
+        assert_eq!(parse(&report(2, 1, 3).0), Ok(ErrorReport::Other));
+        assert_eq!(parse(&[]), Ok(ErrorReport::Other));
     }
 
     #[test]
     fn a_cut_report_is_refused() {
         let mut control = CmsgBytes::default();
         control.push(libc::SOL_PACKET, libc::PACKET_TX_TIMESTAMP, &[0; 10]);
-        assert_eq!(Stamp::parse(&control.0), Err(ControlError::Truncated));
+        assert_eq!(parse(&control.0), Err(ControlError::Truncated));
     }
 }

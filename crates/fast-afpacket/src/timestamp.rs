@@ -7,6 +7,7 @@ use bitflags::bitflags;
 
 use crate::sys::abi;
 use crate::sys::cmsg::{Malformed, Message, Messages};
+use crate::sys::layout::{Layout, Native};
 
 pub(crate) const NANOS_PER_SEC: i64 = 1_000_000_000;
 
@@ -152,9 +153,14 @@ impl Timestamps {
     /// Documentation/networking/timestamping.rst, section 2.1.
     #[doc(alias("ParseSocketTimestamps", "cmsghdr"))]
     pub fn from_control(control: &[u8]) -> Result<Self, ControlError> {
+        Self::from_control_of::<Native>(control)
+    }
+
+    /// [`from_control`](Self::from_control), of a kernel with any layout.
+    pub(crate) fn from_control_of<L: Layout>(control: &[u8]) -> Result<Self, ControlError> {
         let mut stamps = Self::NONE;
-        for message in Messages::new(control) {
-            if let Some(found) = Self::from_message(&message?)? {
+        for message in Messages::<L>::new(control) {
+            if let Some(found) = Self::from_message::<L>(&message?)? {
                 stamps = found;
             }
         }
@@ -163,15 +169,14 @@ impl Timestamps {
 
     /// The stamps in this message, if it is one that carries stamps.
     #[inline]
-    pub(crate) fn from_message(message: &Message<'_>) -> Result<Option<Self>, ControlError> {
+    pub(crate) fn from_message<L: Layout>(message: &Message<'_>) -> Result<Option<Self>, ControlError> {
         if message.level != libc::SOL_SOCKET {
             return Ok(None);
         }
         let stamps = match message.kind {
-            abi::SO_TIMESTAMPING_NEW => Self::from_times(message.data),
-            // Words of this machine's size: `long`.
-            libc::SO_TIMESTAMPING if size_of::<libc::c_long>() == 8 => Self::from_times(message.data),
-            libc::SO_TIMESTAMPING => Self::from_short_times(message.data),
+            abi::SO_TIMESTAMPING_NEW => Self::from_times::<L>(message.data),
+            libc::SO_TIMESTAMPING if L::LONG == 8 => Self::from_times::<L>(message.data),
+            libc::SO_TIMESTAMPING => Self::from_short_times::<L>(message.data),
             _ => return Ok(None),
         };
         stamps.ok_or(ControlError::Truncated).map(Some)
@@ -180,22 +185,22 @@ impl Timestamps {
     /// `struct scm_timestamping64`: three times of two 64-bit words, seconds and nanoseconds: software, a legacy one that
     /// is always zero, hardware.
     #[inline]
-    pub(crate) fn from_times(data: &[u8]) -> Option<Self> {
+    pub(crate) fn from_times<L: Layout>(data: &[u8]) -> Option<Self> {
         let ([software_secs, software_nanos, _, _, hardware_secs, hardware_nanos], []) = data.as_chunks() else {
             return None;
         };
-        let software = [software_secs, software_nanos].map(|word| i64::from_ne_bytes(*word));
-        let hardware = [hardware_secs, hardware_nanos].map(|word| i64::from_ne_bytes(*word));
+        let software = [software_secs, software_nanos].map(|word| L::u64(*word).cast_signed());
+        let hardware = [hardware_secs, hardware_nanos].map(|word| L::u64(*word).cast_signed());
         Some(Self::from_words(software, hardware))
     }
 
     /// The same in 32-bit words, the old form on 32-bit machines.
-    fn from_short_times(data: &[u8]) -> Option<Self> {
+    fn from_short_times<L: Layout>(data: &[u8]) -> Option<Self> {
         let ([software_secs, software_nanos, _, _, hardware_secs, hardware_nanos], []) = data.as_chunks() else {
             return None;
         };
-        let software = [software_secs, software_nanos].map(|word| i64::from(i32::from_ne_bytes(*word)));
-        let hardware = [hardware_secs, hardware_nanos].map(|word| i64::from(i32::from_ne_bytes(*word)));
+        let software = [software_secs, software_nanos].map(|word| i64::from(L::u32(*word).cast_signed()));
+        let hardware = [hardware_secs, hardware_nanos].map(|word| i64::from(L::u32(*word).cast_signed()));
         Some(Self::from_words(software, hardware))
     }
 
@@ -343,10 +348,10 @@ mod tests {
     #[test]
     fn short_words_are_signed() {
         let bytes = |words: [i32; 6]| words.into_iter().flat_map(i32::to_ne_bytes).collect::<Vec<_>>();
-        let stamps = Timestamps::from_short_times(&bytes([-1, 500_000_000, 0, 0, 37, 1])).unwrap();
+        let stamps = Timestamps::from_short_times::<Native>(&bytes([-1, 500_000_000, 0, 0, 37, 1])).unwrap();
         assert_eq!(stamps.software, Some(SystemStamp::from_nanos(-500_000_000)));
         assert_eq!(stamps.hardware, Some(HardwareStamp::from_nanos(37_000_000_001)));
-        assert_eq!(Timestamps::from_short_times(&bytes([1; 6])[..20]), None);
+        assert_eq!(Timestamps::from_short_times::<Native>(&bytes([1; 6])[..20]), None);
     }
 
     #[test]

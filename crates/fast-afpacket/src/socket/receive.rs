@@ -9,6 +9,7 @@ use crate::meta::{Ancillary, RxMeta};
 use crate::nap;
 use crate::stamping;
 use crate::sys::cmsg::ControlBuffer;
+use crate::sys::layout::Native;
 use crate::sys::{self, abi};
 use crate::timestamp::{Timestamping, Timestamps};
 use crate::wait::{Target, Waiting};
@@ -118,7 +119,7 @@ impl PacketSocket {
         if received.flags & libc::MSG_CTRUNC != 0 {
             return Err(stamping::control_was_cut());
         }
-        let Ancillary { mut timestamps, wire_len, vlan, checksum } = Ancillary::parse(control)?;
+        let Ancillary { mut timestamps, wire_len, vlan, checksum } = Ancillary::parse::<Native>(control)?;
         if self.parts.sorts_stamps {
             self.sort_out(&mut timestamps);
         }

@@ -4,6 +4,8 @@
 
 use std::mem::size_of;
 
+use super::layout::{Layout, Native};
+
 // linux/net_tstamp.h and asm-generic/socket.h, for control messages that libc 0.2 does not name.
 
 /// Control message of `sendmsg(2)`: the caller's own id for the TX stamps of this frame, a u32. Linux 6.13.
@@ -14,8 +16,7 @@ pub(crate) const SO_TIMESTAMPING_NEW: libc::c_int = 65;
 
 /// What this library sets: the 64-bit form everywhere. On 64-bit machines both forms are alike and the old one is
 /// known to older kernels.
-pub(crate) const SO_TIMESTAMPING: libc::c_int =
-    if cfg!(target_pointer_width = "64") { libc::SO_TIMESTAMPING } else { SO_TIMESTAMPING_NEW };
+pub(crate) const SO_TIMESTAMPING: libc::c_int = Native::SO_TIMESTAMPING;
 
 /// Binds to an interface by index without naming it. Linux 5.0.
 pub(crate) const SO_BINDTOIFINDEX: libc::c_int = 62;
@@ -64,12 +65,6 @@ const _: () = assert!(size_of::<libc::sockaddr_ll>() == 20);
 
 /// The length of `struct virtio_net_hdr`, which stands before each frame with `PACKET_VNET_HDR`.
 pub(crate) const VNET_HEADER_LEN: usize = 10;
-
-/// The alignment of control messages, `CMSG_ALIGN` of the kernel: that of a long.
-pub(crate) const CMSG_ALIGN: usize = size_of::<usize>();
-/// The length of `struct cmsghdr` as the kernel knows it: a size and two ints.
-pub(crate) const CMSG_HEADER_LEN: usize = size_of::<usize>() + 8;
-const _: () = assert!(CMSG_HEADER_LEN == size_of::<libc::cmsghdr>());
 
 /// `tpacket_versions`: the values of `PACKET_VERSION`.
 pub(crate) const TPACKET_V1: libc::c_int = 0;

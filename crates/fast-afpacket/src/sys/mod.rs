@@ -11,6 +11,7 @@ pub(crate) mod cmsg;
 pub(crate) mod fanout;
 pub(crate) mod hwtstamp;
 pub(crate) mod ioctl;
+pub(crate) mod layout;
 mod mapping;
 pub(crate) mod mmap;
 pub(crate) mod netns;
