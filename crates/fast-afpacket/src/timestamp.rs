@@ -175,8 +175,8 @@ impl Timestamps {
         }
         let stamps = match message.kind {
             abi::SO_TIMESTAMPING_NEW => Self::from_times::<L>(message.data),
-            libc::SO_TIMESTAMPING if L::LONG == 8 => Self::from_times::<L>(message.data),
-            libc::SO_TIMESTAMPING => Self::from_short_times::<L>(message.data),
+            abi::SO_TIMESTAMPING_OLD if L::LONG == 8 => Self::from_times::<L>(message.data),
+            abi::SO_TIMESTAMPING_OLD => Self::from_short_times::<L>(message.data),
             _ => return Ok(None),
         };
         stamps.ok_or(ControlError::Truncated).map(Some)

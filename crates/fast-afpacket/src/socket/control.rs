@@ -32,7 +32,9 @@ impl PacketSocket {
     /// # Errors
     ///
     /// `EPERM` after [`lock_filter`](Self::lock_filter), `ENOMEM` if the program is larger than `net.core.optmem_max`
-    /// allows. The old filter is in force then.
+    /// allows. The old filter is in force then. Should the kernel refuse a later one of the steps that this takes, for want
+    /// of memory, either the new filter is in force with frames unread that the old one let in, or nothing at all is
+    /// received: set it once more.
     #[doc(alias("SO_ATTACH_FILTER", "SetBPF"))]
     pub fn set_filter(&self, filter: &Filter) -> Result<(), Error> {
         let program = filter.to_raw();
@@ -84,9 +86,8 @@ impl PacketSocket {
             // Then nothing more is let in, what is on its way into the queue gets there, and the queue is emptied.
             sockopt::attach_filter(self.rx(), &Filter::nothing().to_raw())?;
             sys::wait_for_receive_path();
-            let drained = self.discard_received();
-            attach(self.rx())?;
-            drained
+            self.discard_received()?;
+            attach(self.rx())
         };
         replace().map_err(|why| self.filter_error(why))
     }

@@ -11,6 +11,8 @@ use super::layout::{Layout, Native};
 /// Control message of `sendmsg(2)`: the caller's own id for the TX stamps of this frame, a u32. Linux 6.13.
 pub(crate) const SCM_TS_OPT_ID: libc::c_int = 81;
 
+/// The option, and the type of the message that answers it, with times of two longs. libc may give the name to the other.
+pub(crate) const SO_TIMESTAMPING_OLD: libc::c_int = 37;
 /// The option with 64-bit time on 32-bit machines, and the type of the message that carries it. Linux 5.1.
 pub(crate) const SO_TIMESTAMPING_NEW: libc::c_int = 65;
 

@@ -21,7 +21,8 @@ pub(crate) trait Layout {
     fn split_header(message: &[u8]) -> Option<(&Self::Header, &[u8])>;
 
     /// The form of `SO_TIMESTAMPING` that this library sets there, and of the messages that answer it.
-    const SO_TIMESTAMPING: libc::c_int = if Self::LONG == 8 { libc::SO_TIMESTAMPING } else { abi::SO_TIMESTAMPING_NEW };
+    const SO_TIMESTAMPING: libc::c_int =
+        if Self::LONG == 8 { abi::SO_TIMESTAMPING_OLD } else { abi::SO_TIMESTAMPING_NEW };
 
     #[inline]
     fn u16(bytes: [u8; 2]) -> u16 {

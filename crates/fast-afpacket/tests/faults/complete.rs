@@ -1,0 +1,43 @@
+//! That no call is forgotten.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use crate::hooks::HOOKED;
+
+/// Those that are left alone: they cannot fail where the library calls them, fail only for what they are asked (and are
+/// tested for that elsewhere), or free what there is. `syscall` is membarrier(2), for which there is a substitute;
+/// `read` and `write` are of an eventfd(2) that never blocks.
+const SPARED: [&str; 8] =
+    ["adjtimex", "clock_gettime", "if_freenameindex", "munmap", "read", "syscall", "sysconf", "write"];
+
+/// Every function of the C library that `src` calls has a version here that fails.
+pub(crate) fn every_call_of_the_library_is_tried() {
+    let mut called = BTreeSet::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut called);
+    assert!(called.len() > 20, "{called:?}");
+    let tried: BTreeSet<_> = HOOKED.iter().chain(&SPARED).map(ToString::to_string).collect();
+    assert_eq!(called.difference(&tried).collect::<Vec<_>>(), [] as [&String; 0], "these are not tried");
+    assert_eq!(tried.difference(&called).collect::<Vec<_>>(), [] as [&String; 0], "these are called no more");
+}
+
+/// All `libc::name(` in these files.
+fn collect(directory: &Path, called: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, called);
+        } else {
+            let text = fs::read_to_string(&path).unwrap();
+            for rest in text.split("libc::").skip(1) {
+                let name: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+                let is_call =
+                    rest[name.len()..].starts_with('(') && !name.starts_with(|c: char| c.is_ascii_uppercase());
+                if is_call {
+                    called.insert(name);
+                }
+            }
+        }
+    }
+}
