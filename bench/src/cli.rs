@@ -39,6 +39,18 @@ pub(crate) struct Measure {
 pub(crate) enum Command {
     /// Counts the user instructions of the library's paths for each frame
     Instructions(Instructions),
+    /// Everything at once for a long time: is every frame accounted for, does anything grow?
+    Soak(Soak),
+}
+
+#[derive(Args)]
+pub(crate) struct Soak {
+    /// For how long
+    #[arg(long, default_value_t = 1800, value_parser = clap::value_parser!(u64).range(10..))]
+    pub(crate) seconds: u64,
+    /// Where to write the report [default: lab/results/DATE-soak]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -176,7 +176,8 @@ impl Arrived {
     }
 }
 
-fn tool(name: &str, arguments: &str) -> anyhow::Result<()> {
+/// Runs a program in the namespace of this thread.
+pub(crate) fn tool(name: &str, arguments: &str) -> anyhow::Result<()> {
     let output = Command::new(name).args(arguments.split_whitespace()).output();
     let output = output.with_context(|| format!("{name} is needed"))?;
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -11,6 +11,7 @@ mod ours;
 mod programs;
 mod report;
 mod sections;
+mod soak;
 mod statistics;
 mod table;
 mod targets;
@@ -60,6 +61,11 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
             };
             lab::enter()?;
             instructions::run(purpose)
+        }
+        Some(Command::Soak(arguments)) => {
+            let machine = Machine::describe(lab::Processors::pick()?);
+            lab::enter()?;
+            soak::run(machine, arguments.seconds, arguments.out)
         }
         None => measure(cli.measure).map(|()| true),
     }
