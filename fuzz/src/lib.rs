@@ -17,10 +17,6 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap())
 }
 
-pub(crate) fn i64_at(bytes: &[u8], at: usize) -> i64 {
-    i64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap())
-}
-
 /// Reads an input from its start. What is missing at its end is zero, or empty.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a>(pub &'a [u8]);

@@ -8,7 +8,7 @@ use crate::meta::{self, ChecksumState, VlanTag};
 use crate::offload::HEADER_LEN;
 use crate::stamping;
 use crate::sys::cmsg::ControlBuffer;
-use crate::sys::layout::Native;
+use crate::sys::layout::{Layout, Machine};
 use crate::sys::{self, abi};
 use crate::{ControlError, Offload, PacketSocket, Timestamps, TxStage};
 
@@ -27,13 +27,61 @@ pub struct Ancillary {
     pub checksum: ChecksumState,
 }
 
+/// How a kernel lays out its words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Whether a `long` has 64 bits, or 32.
+    pub long_of_64_bits: bool,
+    /// Whether the most significant byte comes first.
+    pub big_endian: bool,
+}
+
+impl Kernel {
+    /// All that there are.
+    pub const ALL: [Self; 4] = [
+        Self { long_of_64_bits: false, big_endian: false },
+        Self { long_of_64_bits: false, big_endian: true },
+        Self { long_of_64_bits: true, big_endian: false },
+        Self { long_of_64_bits: true, big_endian: true },
+    ];
+}
+
+/// Calls a function with the layout of this kernel.
+macro_rules! of_kernel {
+    ($kernel:expr, $function:ident($control:expr)) => {
+        match ($kernel.long_of_64_bits, $kernel.big_endian) {
+            (false, false) => $function::<Machine<4, false>>($control),
+            (false, true) => $function::<Machine<4, true>>($control),
+            (true, false) => $function::<Machine<8, false>>($control),
+            (true, true) => $function::<Machine<8, true>>($control),
+        }
+    };
+}
+
+/// [`Timestamps::from_control`] of any kernel.
+///
+/// # Errors
+///
+/// As there.
+pub fn timestamps(kernel: Kernel, control: &[u8]) -> Result<Timestamps, ControlError> {
+    of_kernel!(kernel, timestamps_of(control))
+}
+
+fn timestamps_of<L: Layout>(control: &[u8]) -> Result<Timestamps, ControlError> {
+    Timestamps::from_control_of::<L>(control)
+}
+
 /// Reads the control messages of a received frame.
 ///
 /// # Errors
 ///
 /// As [`Timestamps::from_control`].
-pub fn ancillary(control: &[u8]) -> Result<Ancillary, ControlError> {
-    let meta::Ancillary { timestamps, wire_len, vlan, checksum, .. } = meta::Ancillary::parse::<Native>(control)?;
+pub fn ancillary(kernel: Kernel, control: &[u8]) -> Result<Ancillary, ControlError> {
+    of_kernel!(kernel, ancillary_of(control))
+}
+
+fn ancillary_of<L: Layout>(control: &[u8]) -> Result<Ancillary, ControlError> {
+    let meta::Ancillary { timestamps, wire_len, vlan, checksum, .. } = meta::Ancillary::parse::<L>(control)?;
     Ok(Ancillary { timestamps, wire_len, vlan, checksum })
 }
 
@@ -60,8 +108,12 @@ pub enum ErrorReport {
 /// # Errors
 ///
 /// As [`Timestamps::from_control`].
-pub fn error_report(control: &[u8]) -> Result<ErrorReport, ControlError> {
-    Ok(match stamping::Stamp::parse::<Native>(control)? {
+pub fn error_report(kernel: Kernel, control: &[u8]) -> Result<ErrorReport, ControlError> {
+    of_kernel!(kernel, error_report_of(control))
+}
+
+fn error_report_of<L: Layout>(control: &[u8]) -> Result<ErrorReport, ControlError> {
+    Ok(match stamping::Stamp::parse::<L>(control)? {
         stamping::ErrorReport::Stamp(stamping::Stamp { number, stage, timestamps }) => {
             ErrorReport::Stamp { number, stage, timestamps }
         }
