@@ -39,6 +39,9 @@ impl Refusal {
     /// The kernel's order of checks, af_packet.c from 4.0 to 6.18: device, `EMSGSIZE` with room for a VLAN tag, memory,
     /// `EINVAL`, number, `EMSGSIZE` without that room, queueing discipline.
     ///
+    /// `ENOBUFS` is a queue's. Memory that is not there is `ENOBUFS` too, before there is a number; but for a frame of less than a
+    /// page the kernel waits for memory rather than go without.
+    ///
     /// `ENETDOWN` comes first of all on an interface that is down: it goes down only after every send that found it up
     /// has ended. On one that is up it may be an older report, or a virtual device that is full.
     pub(crate) fn of(errno: Option<i32>, len: usize, situation: Situation) -> Self {
