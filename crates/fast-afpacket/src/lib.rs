@@ -87,6 +87,8 @@
 #![deny(unsafe_code)]
 
 mod addr;
+#[cfg(feature = "tokio")]
+mod asynch;
 mod batch;
 mod capabilities;
 mod clock;
@@ -137,6 +139,8 @@ mod wait;
 pub mod privileges {}
 
 pub use addr::{EtherType, MacAddr, PacketAddr, PacketType, ParseMacAddrError};
+#[cfg(feature = "tokio")]
+pub use asynch::{AsyncPacketSocket, AsyncRxRing};
 pub use batch::{BatchError, BatchFrame, BatchFrames, RecvBatch, TxReportBatch};
 pub use capabilities::Capabilities;
 pub use clock::{MonotonicStamp, TaiOffset, TaiStamp};

@@ -2,11 +2,10 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
 
 use crate::interface::{Interface, InterfaceFlags};
 use crate::sys::{self, ioctl, sockopt};
-use crate::wait::{Owed, Waiting, Waits};
+use crate::wait::{Owed, Patience, Waiting, Waits};
 
 /// The state of the link under a socket or a ring, and those who wait on it.
 #[derive(Clone, Copy)]
@@ -20,11 +19,11 @@ pub(crate) struct Link<'a> {
 }
 
 impl<'a> Link<'a> {
-    /// Waits for what a call lacks, at most until `limit`. `begin` makes the waiting, once.
+    /// Waits for what a call lacks, for as long as it has patience. `begin` makes the waiting, once.
     pub(crate) fn park(
         self,
         waiting: &mut Option<Waiting<'a>>,
-        limit: Option<Instant>,
+        patience: Patience,
         begin: impl FnOnce() -> io::Result<Waiting<'a>>,
     ) -> io::Result<()> {
         // Who is told nothing would have to look at each call; after a wait is soon enough.
@@ -32,8 +31,8 @@ impl<'a> Link<'a> {
             self.look_after();
         }
         match waiting {
-            Some(waiting) => waiting.park(limit),
-            None => waiting.insert(begin()?).park(limit),
+            Some(waiting) => waiting.park(patience),
+            None => waiting.insert(begin()?).park(patience),
         }
     }
 

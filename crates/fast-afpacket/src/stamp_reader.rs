@@ -12,7 +12,7 @@ use crate::sys::cmsg::ControlBuffer;
 use crate::sys::layout::Native;
 use crate::sys::{self, sockopt};
 use crate::tx_report::TxReport;
-use crate::wait::{Target, Wait, Waiting};
+use crate::wait::{Patience, Target, Wait, Waiting};
 
 /// Room for the control messages of a stamp: 96 bytes; the rest is for what others switch on, on a descriptor that they
 /// share.
@@ -33,25 +33,30 @@ pub(crate) struct StampReader<'a> {
 }
 
 impl<'a> StampReader<'a> {
-    /// The next stamp, or `None` if there is none at `limit`, which may have passed before the call. Without a limit it
-    /// waits until the deadline.
+    /// The next stamp, or `None` if there is none at the limit of [`Patience::Until`], which may have passed before the
+    /// call.
     #[inline(always)]
-    pub(crate) fn read(&self, buf: &mut [u8], wait: &'a Wait, limit: Option<Instant>) -> io::Result<Option<TxReport>> {
+    pub(crate) fn read(&self, buf: &mut [u8], wait: &'a Wait, patience: Patience) -> io::Result<Option<TxReport>> {
         let mut control = ControlBuffer::<CONTROL_LEN>::new();
-        self.until_found(wait, limit, || {
+        self.until_found(wait, patience, || {
             let received = sys::receive_error(self.tx, buf, &mut control)?;
             self.report(&received, control.written(received.control_len))
         })
     }
 
     /// As many stamps as are there and as there is room for. Waits for the first.
-    pub(crate) fn read_batch(&self, batch: &mut TxReportBatch, wait: &'a Wait) -> io::Result<usize> {
+    pub(crate) fn read_batch(
+        &self,
+        batch: &mut TxReportBatch,
+        wait: &'a Wait,
+        patience: Patience,
+    ) -> io::Result<usize> {
         let (inbox, reports) = batch.parts();
         reports.clear();
         if !self.stamping.gives_tx_stamps() {
             return Err(stamping::not_asked_for());
         }
-        let read = self.wait_until_found(None, wait, None, || {
+        let read = self.wait_until_found(None, wait, patience, || {
             let count = inbox.receive(self.tx, false, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT)?;
             for place in 0..count {
                 let Some(arrived) = inbox.message(place) else { break };
@@ -65,13 +70,13 @@ impl<'a> StampReader<'a> {
         Ok(read.unwrap_or(0))
     }
 
-    /// Calls `read` until it finds what it looks for, or until there is nothing to find at `limit`, if there is one. `read`
-    /// takes something from the error queue or says `EAGAIN`.
+    /// Calls `read` until it finds what it looks for, or until there is nothing to find at the limit of
+    /// [`Patience::Until`]. `read` takes something from the error queue or says `EAGAIN`.
     #[inline(always)] // each level that is not hands the report on through memory
     fn until_found<T>(
         &self,
         wait: &'a Wait,
-        limit: Option<Instant>,
+        patience: Patience,
         mut read: impl FnMut() -> io::Result<Option<T>>,
     ) -> io::Result<Option<T>> {
         if !self.stamping.gives_tx_stamps() {
@@ -80,8 +85,8 @@ impl<'a> StampReader<'a> {
         self.link.waits.check_open()?;
         match read() {
             Ok(Some(found)) => Ok(Some(found)),
-            Ok(None) => self.wait_until_found(None, wait, limit, read),
-            Err(error) => self.wait_until_found(Some(error), wait, limit, read),
+            Ok(None) => self.wait_until_found(None, wait, patience, read),
+            Err(error) => self.wait_until_found(Some(error), wait, patience, read),
         }
     }
 
@@ -91,17 +96,17 @@ impl<'a> StampReader<'a> {
         &self,
         mut error: Option<io::Error>,
         wait: &'a Wait,
-        limit: Option<Instant>,
+        patience: Patience,
         mut read: impl FnMut() -> io::Result<Option<T>>,
     ) -> io::Result<Option<T>> {
         let mut waiting = None;
         loop {
             if let Some(error) = error.take() {
-                let is_over = limit.is_some_and(|limit| Instant::now() >= limit);
+                let is_over = matches!(patience, Patience::Until(limit) if Instant::now() >= limit);
                 if is_over && error.raw_os_error() == Some(libc::EAGAIN) {
                     return Ok(None);
                 }
-                self.no_stamp(error, wait, &mut waiting, limit)?;
+                self.no_stamp(error, wait, &mut waiting, patience)?;
             }
             self.link.waits.check_open()?;
             match read() {
@@ -140,20 +145,21 @@ impl<'a> StampReader<'a> {
         error: io::Error,
         wait: &'a Wait,
         waiting: &mut Option<Waiting<'a>>,
-        limit: Option<Instant>,
+        patience: Patience,
     ) -> io::Result<()> {
         if error.raw_os_error() != Some(libc::EAGAIN) {
             return Err(error);
         }
-        if waiting.is_some() {
-            // Woken, and no stamp: the error condition may be that of the link, which stays set until it is read.
+        if waiting.is_some() || patience == Patience::None {
+            // Woken, and no stamp: the error condition may be that of the link, which stays set until it is read. Who does
+            // not wait here may have been woken elsewhere.
             if let Some(error) = self.link.take_report()? {
                 return Err(self.link.down(error, true));
             }
         }
-        self.link.park(waiting, limit, || {
+        self.link.park(waiting, patience, || {
             let target = Target { fd: self.tx, events: 0, edge_triggered: false, errors_of: self.errors_of };
-            wait.begin(self.link.waits, target)
+            wait.begin(self.link.waits, patience, target)
         })
     }
 

@@ -3,6 +3,10 @@
 //! A call tries first and waits only when the kernel has nothing for it. While it waits it holds a slot with an event
 //! of its own, so whoever changes a deadline, closes the socket or learns that the interface is gone wakes every
 //! waiting call, each for certain: a shared event would be cleared by the first to wake before the second looks.
+//! Tasks of an asynchronous runtime leave their wakers instead ([`tasks`]).
+
+#[cfg(feature = "tokio")]
+mod tasks;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,6 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::sys::poll::{Edges, Event, PollFd, poll};
+#[cfg(feature = "tokio")]
+pub(crate) use tasks::WaitingTask;
 
 /// The waits of a socket and what ends all of them.
 #[derive(Default)]
@@ -28,7 +34,7 @@ pub(crate) struct Waits {
 
 /// How often a wait looks whether an interface that went down is gone for good. The kernel does not say so: its one
 /// report was for going down.
-const LINK_WATCH_INTERVAL: Duration = Duration::from_millis(50);
+pub(crate) const LINK_WATCH_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Waits {
     pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
@@ -80,9 +86,20 @@ impl Waits {
 
     fn wake_all(&self) {
         for wait in [&self.receive, &self.send, &self.tx_stamp, &self.pacing] {
-            wait.lock().wake();
+            wait.wake();
         }
     }
+}
+
+/// How long a call waits for what the kernel does not have for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Until the deadline of its kind; not at all where the socket is non-blocking.
+    Deadline,
+    /// The same, and no longer than this.
+    Until(Instant),
+    /// Not at all.
+    None,
 }
 
 /// Calls that wait for one thing: a frame, room to send, a TX stamp.
@@ -96,6 +113,8 @@ struct State {
     link_down: Option<Owed>,
     waiting: Vec<Arc<Slot>>,
     idle: Vec<Arc<Slot>>,
+    #[cfg(feature = "tokio")]
+    tasks: tasks::Tasks,
 }
 
 /// What one waiting call needs. Kept for the next one: a wait in steady state makes no descriptor and no allocation.
@@ -130,9 +149,18 @@ pub(crate) enum Owed {
 }
 
 impl State {
-    fn wake(&self) {
-        for slot in &self.waiting {
-            slot.set();
+    fn is_awaited(&self) -> bool {
+        #[cfg(feature = "tokio")]
+        if self.tasks.are_waiting() {
+            return true;
+        }
+        !self.waiting.is_empty()
+    }
+
+    /// Nobody waits any more: what was owed to whoever waited is owed to nobody.
+    fn forget_what_is_owed(&mut self) {
+        if !self.is_awaited() && self.link_down == Some(Owed::WaitingCall) {
+            self.link_down = None;
         }
     }
 }
@@ -143,20 +171,38 @@ impl Wait {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn wake(&self) {
+        self.wake_after(|_| {});
+    }
+
+    /// Changes the state and wakes all who wait, so that they look at it.
+    fn wake_after(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        for slot in &state.waiting {
+            slot.set();
+        }
+        #[cfg(feature = "tokio")]
+        {
+            let wakers = state.tasks.take_wakers();
+            // A waker may run anything, also what takes this lock.
+            drop(state);
+            wakers.for_each(std::task::Waker::wake);
+        }
+    }
+
     /// Sets when calls give up. One that waits already goes by the new deadline at once.
     pub(crate) fn set_deadline(&self, deadline: Option<Instant>) {
-        let mut state = self.lock();
-        state.deadline = deadline;
-        state.wake();
+        self.wake_after(|state| state.deadline = deadline);
     }
 
     /// Another path has consumed the kernel's one report that the interface is down: one call of this kind will say so.
     pub(crate) fn owe_link_down(&self, owed: Owed) {
-        let mut state = self.lock();
-        if owed == Owed::AnyCall || !state.waiting.is_empty() {
-            state.link_down = Some(owed);
-            state.wake();
-        }
+        self.wake_after(|state| {
+            if owed == Owed::AnyCall || state.is_awaited() {
+                state.link_down = Some(owed);
+            }
+        });
     }
 
     /// Whether a call may wait for so long where nobody can wake it.
@@ -170,13 +216,13 @@ impl Wait {
     }
 
     /// How long a call may wait from now on; `None` is for ever.
-    fn time_left(&self, all: &Waits) -> io::Result<Option<Duration>> {
+    fn time_left(&self, all: &Waits, patience: Patience) -> io::Result<Option<Duration>> {
         all.check_may_wait()?;
         let mut state = self.lock();
         if state.link_down.take().is_some() {
             return Err(io::Error::from_raw_os_error(libc::ENETDOWN));
         }
-        if all.nonblocking.load(Ordering::SeqCst) {
+        if patience == Patience::None || all.nonblocking.load(Ordering::SeqCst) {
             return Err(io::Error::from_raw_os_error(libc::EAGAIN));
         }
         let Some(deadline) = state.deadline else {
@@ -192,8 +238,13 @@ impl Wait {
     ///
     /// Those of [`Waiting::park`]; `EMFILE` if there is no descriptor left for it.
     #[cold]
-    pub(crate) fn begin<'a>(&'a self, all: &'a Waits, target: Target<'a>) -> io::Result<Waiting<'a>> {
-        self.time_left(all)?;
+    pub(crate) fn begin<'a>(
+        &'a self,
+        all: &'a Waits,
+        patience: Patience,
+        target: Target<'a>,
+    ) -> io::Result<Waiting<'a>> {
+        self.time_left(all, patience)?;
         let idle = self.lock().idle.pop();
         let slot = match idle {
             Some(slot) => slot,
@@ -229,16 +280,19 @@ pub(crate) struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    /// Waits until the target may be ready, or until `limit`. Returns early now and then: the caller tries again.
+    /// Waits until the target may be ready, or patience is at its end. Returns early now and then: the caller tries again.
     ///
     /// # Errors
     ///
     /// `ECONNABORTED` closed, `ENODEV` interface removed, `ENETDOWN` interface went down, `EAGAIN` non-blocking,
     /// `ETIMEDOUT` deadline passed.
-    pub(crate) fn park(&self, limit: Option<Instant>) -> io::Result<()> {
-        let timeout = self.wait.time_left(self.all)?;
+    pub(crate) fn park(&self, patience: Patience) -> io::Result<()> {
+        let timeout = self.wait.time_left(self.all, patience)?;
         let look_again = self.all.is_link_watched().then_some(LINK_WATCH_INTERVAL);
-        let limit = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
+        let limit = match patience {
+            Patience::Until(limit) => Some(limit.saturating_duration_since(Instant::now())),
+            Patience::Deadline | Patience::None => None,
+        };
         let timeout = [timeout, look_again, limit].into_iter().flatten().min();
         let Target { fd, events, .. } = self.target;
         let socket = match &self.slot.edges {
@@ -269,8 +323,6 @@ impl Drop for Waiting<'_> {
             slot.clear();
             state.idle.push(slot);
         }
-        if state.waiting.is_empty() && state.link_down == Some(Owed::WaitingCall) {
-            state.link_down = None;
-        }
+        state.forget_what_is_owed();
     }
 }

@@ -28,7 +28,7 @@ use crate::stats::{Counters, Stats};
 use crate::sys::mmap::SharedRing;
 use crate::sys::sockopt;
 use crate::timestamp::Timestamping;
-use crate::wait::{Target, Waiting, Waits};
+use crate::wait::{Patience, Target, Waiting, Waits};
 use block::Header;
 use frame::Placed;
 
@@ -134,13 +134,13 @@ impl Shared {
 
     /// Nothing is there: waits, or says why not.
     #[cold]
-    fn wait<'a>(&'a self, waiting: &mut Option<Waiting<'a>>) -> io::Result<()> {
+    fn wait<'a>(&'a self, patience: Patience, waiting: &mut Option<Waiting<'a>>) -> io::Result<()> {
         self.take_link_report()?;
-        self.link().park(waiting, None, || {
+        self.link().park(waiting, patience, || {
             // All units that were read have been given back, in order: the kernel's own look at the ring is right.
             let target =
                 Target { fd: self.socket.as_fd(), events: libc::POLLIN, edge_triggered: false, errors_of: None };
-            self.waits.receive.begin(&self.waits, target)
+            self.waits.receive.begin(&self.waits, patience, target)
         })
     }
 
@@ -168,13 +168,49 @@ impl RxRing<ByBlock> {
     /// `ECONNABORTED`. A block is never lost by one.
     #[inline]
     pub fn next_block(&mut self) -> io::Result<Block<'_>> {
-        let Self { ring, shared, .. } = self;
-        shared.waits.check_open()?;
-        if !holds_frames(ring) {
-            find_block(ring, shared)?;
+        look_for_block(&mut self.ring, &self.shared, Patience::Deadline)?;
+        self.lend_block()
+    }
+
+    /// Lends the next block if it is there: for a poller of your own, which polls [`as_fd`](AsFd::as_fd) for input and errors
+    /// while no block is held.
+    ///
+    /// Without a system call if a block is there; otherwise the kernel is asked for the state of the link. Deadlines do not
+    /// count.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`next_block`](Self::next_block) but `ETIMEDOUT` and `EAGAIN`.
+    pub fn try_next_block(&mut self) -> io::Result<Option<Block<'_>>> {
+        match look_for_block(&mut self.ring, &self.shared, Patience::None) {
+            Ok(()) => self.lend_block().map(Some),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
         }
-        let lent = ring.lend().ok_or(io::ErrorKind::WouldBlock)?;
-        Ok(Block::new(lent, shared))
+    }
+
+    /// For a task: how to look for a block, and whose link that depends on.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn looking(&mut self) -> (Link<'_>, impl FnMut() -> io::Result<()>) {
+        let Self { ring, shared, .. } = self;
+        (shared.link(), || look_for_block(ring, shared, Patience::None))
+    }
+
+    /// Lends a block that was found.
+    #[inline]
+    pub(crate) fn lend_block(&mut self) -> io::Result<Block<'_>> {
+        let lent = self.ring.lend().ok_or(io::ErrorKind::WouldBlock)?;
+        Ok(Block::new(lent, &self.shared))
+    }
+}
+
+/// Looks for a block with frames, and waits for one.
+#[inline]
+fn look_for_block(ring: &mut SharedRing, shared: &Shared, patience: Patience) -> io::Result<()> {
+    shared.waits.check_open()?;
+    match holds_frames(ring) {
+        true => Ok(()),
+        false => find_block(ring, shared, patience),
     }
 }
 
@@ -186,7 +222,7 @@ fn holds_frames(ring: &SharedRing) -> bool {
 
 /// Waits for a block with frames.
 #[cold]
-fn find_block(ring: &mut SharedRing, shared: &Shared) -> io::Result<()> {
+fn find_block(ring: &mut SharedRing, shared: &Shared, patience: Patience) -> io::Result<()> {
     let mut waiting = None;
     while !holds_frames(ring) {
         if ring.is_ready() {
@@ -194,7 +230,7 @@ fn find_block(ring: &mut SharedRing, shared: &Shared) -> io::Result<()> {
             // perhaps empty: dropping it gives it back.
             drop(ring.lend());
         } else {
-            shared.wait(&mut waiting)?;
+            shared.wait(patience, &mut waiting)?;
         }
         shared.waits.check_open()?;
     }
@@ -212,12 +248,21 @@ impl RxRing<ByFrame> {
     /// `ECONNABORTED`. A frame is never lost by one.
     #[inline]
     pub fn next_frame(&mut self) -> io::Result<HeldFrame<'_>> {
+        look_for_frame(&mut self.ring, &self.shared, Patience::Deadline)?;
+        self.lend_frame()
+    }
+
+    /// For a task: how to look for a frame, once until it is found, and whose link that depends on.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn looking(&mut self) -> (Link<'_>, impl FnMut() -> io::Result<()>) {
         let Self { ring, shared, .. } = self;
-        shared.waits.check_open()?;
-        if !find_frame(ring, shared) {
-            wait_for_frame(ring, shared)?;
-        }
-        ring.lend().map(HeldFrame::new).ok_or_else(|| io::ErrorKind::WouldBlock.into())
+        (shared.link(), || look_for_frame(ring, shared, Patience::None))
+    }
+
+    /// Lends a frame that was found.
+    #[inline]
+    pub(crate) fn lend_frame(&mut self) -> io::Result<HeldFrame<'_>> {
+        self.ring.lend().map(HeldFrame::new).ok_or_else(|| io::ErrorKind::WouldBlock.into())
     }
 
     /// Lends the next frame if it is there: for a thread that does nothing but look.
@@ -258,6 +303,16 @@ impl RxRing<ByFrame> {
     }
 }
 
+/// Looks for a frame, and waits for one.
+#[inline]
+fn look_for_frame(ring: &mut SharedRing, shared: &Shared, patience: Patience) -> io::Result<()> {
+    shared.waits.check_open()?;
+    match find_frame(ring, shared) {
+        true => Ok(()),
+        false => wait_for_frame(ring, shared, patience),
+    }
+}
+
 /// Whether the current slot holds a frame. Slots that hold none although the kernel says so are counted and given back.
 #[inline]
 fn find_frame(ring: &mut SharedRing, shared: &Shared) -> bool {
@@ -279,10 +334,10 @@ fn find_frame(ring: &mut SharedRing, shared: &Shared) -> bool {
 
 /// Waits for a slot with a frame.
 #[cold]
-fn wait_for_frame(ring: &mut SharedRing, shared: &Shared) -> io::Result<()> {
+fn wait_for_frame(ring: &mut SharedRing, shared: &Shared, patience: Patience) -> io::Result<()> {
     let mut waiting = None;
     while !find_frame(ring, shared) {
-        shared.wait(&mut waiting)?;
+        shared.wait(patience, &mut waiting)?;
         shared.waits.check_open()?;
     }
     Ok(())
@@ -313,7 +368,7 @@ impl<K> RxRing<K> {
 
     /// Makes calls fail with `EAGAIN` instead of waiting, or wait again. Deadlines do not count meanwhile.
     ///
-    /// To wait with a poller of your own, poll [`as_fd`](AsFd::as_fd) for input after a call has said `EAGAIN`, while
+    /// To wait with a poller of your own, poll [`as_fd`](AsFd::as_fd) for input and errors after a call has said `EAGAIN`, while
     /// nothing of the ring is held.
     #[doc(alias = "O_NONBLOCK")]
     pub fn set_nonblocking(&self, nonblocking: bool) {
@@ -351,6 +406,15 @@ impl<K> RxRing<K> {
     /// The interface that the ring was opened on, with the name that it had then.
     pub fn interface(&self) -> &Interface {
         &self.shared.interface
+    }
+}
+
+/// What a ring of tasks needs of it.
+#[cfg(feature = "tokio")]
+impl<K> RxRing<K> {
+    /// Gives a borrowed setting back, before the ring is dropped.
+    pub(crate) fn give_nic_back(&mut self) {
+        self._nic_loan = None;
     }
 }
 

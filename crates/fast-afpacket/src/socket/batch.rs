@@ -10,6 +10,7 @@ use crate::offload::{HEADER_LEN, Offload};
 use crate::sys;
 use crate::sys::batch::{Arrived, SEND_MAX, send_batch};
 use crate::tx_frame::TxFrame;
+use crate::wait::Patience;
 
 /// Batches.
 impl PacketSocket {
@@ -28,21 +29,26 @@ impl PacketSocket {
     /// Linux 2.6.33: recvmmsg(2).
     #[doc(alias = "recvmmsg")]
     pub fn recv_batch(&self, batch: &mut RecvBatch) -> io::Result<usize> {
+        self.recv_batch_within(Patience::Deadline, batch)
+    }
+
+    #[inline]
+    pub(super) fn recv_batch_within(&self, patience: Patience, batch: &mut RecvBatch) -> io::Result<usize> {
         let (inbox, frames) = batch.parts();
         frames.clear();
         loop {
             self.waits.check_open()?;
             let offload = self.parts.offload;
-            let looked = match self.naps.are_expected() {
+            let looked = match patience == Patience::Deadline && self.naps.are_expected() {
                 true => Err(None),
                 false => inbox.receive(self.rx(), offload, libc::MSG_DONTWAIT).map_err(Some),
             };
             let count = match looked {
                 Ok(count) => count,
                 // If it naps, then for the first.
-                Err(error) => {
-                    self.wait_for_frame(error, |flags| inbox.receive(self.rx(), offload, flags | libc::MSG_WAITFORONE))?
-                }
+                Err(error) => self.wait_for_frame(error, patience, |flags| {
+                    inbox.receive(self.rx(), offload, flags | libc::MSG_WAITFORONE)
+                })?,
             };
             for place in 0..count {
                 let Some(arrived) = inbox.message(place) else { break };
@@ -101,25 +107,34 @@ impl PacketSocket {
     pub fn send_batch(&self, frames: &[TxFrame<'_>]) -> Result<(), BatchError> {
         let mut sent = 0;
         while let Some(rest @ [first, ..]) = frames.get(sent..) {
-            let taken = if first.key.is_some() && !self.parts.stamping.has_own_keys() {
-                self.send_frame(first).map(|_| 1)
-            } else {
-                self.send_some(rest)
-            };
-            match taken {
+            match self.send_part(Patience::Deadline, first, rest) {
                 Ok(count) => sent += count,
-                Err(error) => return Err(BatchError::new(sent, explained(error, first))),
+                Err(error) => return Err(BatchError::new(sent, error)),
             }
         }
         Ok(())
     }
 
+    /// Sends the first of these frames and as many more as go with it.
+    #[inline]
+    pub(super) fn send_part(
+        &self,
+        patience: Patience,
+        first: &TxFrame<'_>,
+        frames: &[TxFrame<'_>],
+    ) -> io::Result<usize> {
+        if first.key.is_some() && !self.parts.stamping.has_own_keys() {
+            return self.send_frame_within(patience, first).map(|_| 1);
+        }
+        self.send_some(patience, frames).map_err(|error| explained(error, first))
+    }
+
     /// Sends the first of these frames and as many more as one system call takes.
     #[inline]
-    fn send_some<'a>(&self, frames: &[TxFrame<'a>]) -> io::Result<usize> {
+    fn send_some<'a>(&self, patience: Patience, frames: &[TxFrame<'a>]) -> io::Result<usize> {
         let one_by_one = !self.parts.stamping.has_own_keys();
         let frames = frames.iter().take(SEND_MAX).take_while(|frame| !(one_by_one && frame.key.is_some()));
-        self.transmit(|| {
+        self.transmit(patience, || {
             // Up to one that cannot be what it asks to be. If that is the first, that is this call's error.
             let mut invalid = None;
             let complete = |frame: &TxFrame<'a>, message: &mut FrameMessage<'a>| {
@@ -148,6 +163,10 @@ impl PacketSocket {
     /// Linux 2.6.33: recvmmsg(2).
     #[doc(alias("recvmmsg", "MSG_ERRQUEUE"))]
     pub fn recv_tx_batch(&self, batch: &mut TxReportBatch) -> io::Result<usize> {
-        self.stamp_reader().read_batch(batch, &self.waits.tx_stamp)
+        self.recv_tx_batch_within(Patience::Deadline, batch)
+    }
+
+    pub(super) fn recv_tx_batch_within(&self, patience: Patience, batch: &mut TxReportBatch) -> io::Result<usize> {
+        self.stamp_reader().read_batch(batch, &self.waits.tx_stamp, patience)
     }
 }

@@ -1,5 +1,6 @@
 //! The socket: what it is made of, its life and its deadlines. What it does stands beside it, one file for each.
 
+mod attempt;
 mod batch;
 mod control;
 mod launch;
@@ -184,9 +185,8 @@ impl PacketSocket {
 
     /// Makes calls fail with `EAGAIN` instead of waiting, or wait again. Deadlines do not count meanwhile.
     ///
-    /// To wait with a poller of your own, poll [`as_fd`](AsFd::as_fd) for frames and [`tx_fd`](Self::tx_fd) for
-    /// stamps, which the kernel signals as an error condition (`POLLERR`, `EPOLLERR`). The descriptors themselves stay
-    /// blocking, with a receive timeout of 4 ms.
+    /// Who waits with a poller of their own calls the `try_` methods, [`try_recv`](Self::try_recv) and its kin, which say what
+    /// to poll for. The descriptors themselves stay blocking, with a receive timeout of 4 ms.
     #[doc(alias = "O_NONBLOCK")]
     pub fn set_nonblocking(&self, nonblocking: bool) {
         self.waits.set_nonblocking(nonblocking);
@@ -235,7 +235,7 @@ impl PacketSocket {
         self.parts.tx.as_ref().unwrap_or(&self.parts.rx).as_fd()
     }
 
-    fn link(&self) -> Link<'_> {
+    pub(crate) fn link(&self) -> Link<'_> {
         Link { socket: self.rx(), interface: &self.parts.interface, waits: &self.waits, is_told: true }
     }
 }

@@ -8,6 +8,7 @@ use crate::offload::{HEADER_LEN, Offload};
 use crate::sys;
 use crate::tx_frame::TxFrame;
 use crate::tx_report::TxKey;
+use crate::wait::Patience;
 
 /// Checksums and segments left to the kernel or the card: [`Options::offload`](crate::Options::offload).
 impl PacketSocket {
@@ -50,9 +51,9 @@ impl PacketSocket {
     }
 
     /// [`recv`](Self::recv) of a frame behind its offload.
-    pub(super) fn recv_with_head(&self, buf: &mut [u8]) -> io::Result<RxMeta> {
+    pub(super) fn recv_with_head(&self, patience: Patience, buf: &mut [u8]) -> io::Result<RxMeta> {
         let mut head = [0; HEADER_LEN];
-        let meta = self.receive_by(|address, control, flags| {
+        let meta = self.receive_by(patience, |address, control, flags| {
             let received = sys::receive_with_head(self.rx(), &mut head, buf, address, control, flags)?;
             Ok(sys::Received { len: received.len.saturating_sub(HEADER_LEN), ..received })
         })?;

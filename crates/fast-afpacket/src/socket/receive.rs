@@ -12,7 +12,7 @@ use crate::sys::cmsg::ControlBuffer;
 use crate::sys::layout::Native;
 use crate::sys::{self, abi};
 use crate::timestamp::{Timestamping, Timestamps};
-use crate::wait::{Target, Waiting};
+use crate::wait::{Patience, Target, Waiting};
 
 /// Room for the control messages of a received frame: stamps and metadata take 104 bytes; the rest is for what others switch
 /// on, on a descriptor that they share.
@@ -34,9 +34,15 @@ impl PacketSocket {
     /// [`InvalidData`](io::ErrorKind::InvalidData) for metadata that cannot be trusted: that frame is lost.
     #[doc(alias("RecvRxTimestamps", "recvmsg"))]
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<RxMeta> {
+        self.recv_within(Patience::Deadline, buf)
+    }
+
+    #[inline]
+    pub(super) fn recv_within(&self, patience: Patience, buf: &mut [u8]) -> io::Result<RxMeta> {
         match self.parts.offload {
-            false => self.receive_by(|address, control, flags| sys::receive(self.rx(), buf, address, control, flags)),
-            true => self.recv_with_head(buf),
+            false => self
+                .receive_by(patience, |address, control, flags| sys::receive(self.rx(), buf, address, control, flags)),
+            true => self.recv_with_head(patience, buf),
         }
     }
 
@@ -44,18 +50,19 @@ impl PacketSocket {
     #[inline]
     pub(super) fn receive_by(
         &self,
+        patience: Patience,
         mut receive: impl FnMut(&mut libc::sockaddr_ll, &mut ControlBuffer<CONTROL_LEN>, c_int) -> io::Result<sys::Received>,
     ) -> io::Result<RxMeta> {
         let mut address = abi::link_address(0, 0);
         let mut control = ControlBuffer::new();
         self.waits.check_open()?;
-        let looked = match self.naps.are_expected() {
+        let looked = match patience == Patience::Deadline && self.naps.are_expected() {
             true => Err(None),
             false => receive(&mut address, &mut control, libc::MSG_DONTWAIT).map_err(Some),
         };
         let received = match looked {
             Ok(received) => received,
-            Err(error) => self.wait_for_frame(error, |flags| receive(&mut address, &mut control, flags))?,
+            Err(error) => self.wait_for_frame(error, patience, |flags| receive(&mut address, &mut control, flags))?,
         };
         self.describe(&received, &address, control.written(received.control_len))
     }
@@ -66,9 +73,10 @@ impl PacketSocket {
     pub(super) fn wait_for_frame<T>(
         &self,
         mut error: Option<io::Error>,
+        patience: Patience,
         mut receive: impl FnMut(c_int) -> io::Result<T>,
     ) -> io::Result<T> {
-        if self.naps(error.as_ref()) {
+        if patience == Patience::Deadline && self.naps(error.as_ref()) {
             match receive(0) {
                 Err(woken) => error = Some(woken),
                 received => return received,
@@ -77,7 +85,7 @@ impl PacketSocket {
         let mut waiting = None;
         loop {
             if let Some(error) = error {
-                self.park_receiver(error, &mut waiting)?;
+                self.park_receiver(error, patience, &mut waiting)?;
             }
             self.waits.check_open()?;
             match receive(libc::MSG_DONTWAIT) {
@@ -149,13 +157,18 @@ impl PacketSocket {
     }
 
     /// Nothing was received: waits, or says why not.
-    fn park_receiver<'a>(&'a self, error: io::Error, waiting: &mut Option<Waiting<'a>>) -> io::Result<()> {
+    fn park_receiver<'a>(
+        &'a self,
+        error: io::Error,
+        patience: Patience,
+        waiting: &mut Option<Waiting<'a>>,
+    ) -> io::Result<()> {
         match error.raw_os_error() {
             Some(libc::EAGAIN) => {}
             Some(libc::ENETDOWN) => return Err(self.link().down(error, false)),
             _ => return Err(error),
         }
-        self.link().park(waiting, None, || {
+        self.link().park(waiting, patience, || {
             let target = Target {
                 fd: self.rx(),
                 events: libc::POLLIN,
@@ -163,7 +176,7 @@ impl PacketSocket {
                 edge_triggered: self.parts.tx.is_none() && self.parts.stamping.gives_tx_stamps(),
                 errors_of: None,
             };
-            self.waits.receive.begin(&self.waits, target)
+            self.waits.receive.begin(&self.waits, patience, target)
         })
     }
 }

@@ -9,6 +9,7 @@ use crate::sys;
 use crate::timestamp::Timestamping;
 use crate::tx_frame::TxFrame;
 use crate::tx_report::TxKey;
+use crate::wait::Patience;
 
 /// Sending.
 impl PacketSocket {
@@ -25,10 +26,15 @@ impl PacketSocket {
     /// [`close`](Self::close), [`InvalidInput`](io::ErrorKind::InvalidInput) on a cooked socket, which needs an address.
     #[doc(alias = "sendto")]
     pub fn send(&self, frame: &[u8]) -> io::Result<usize> {
+        self.send_within(Patience::Deadline, frame)
+    }
+
+    #[inline]
+    pub(super) fn send_within(&self, patience: Patience, frame: &[u8]) -> io::Result<usize> {
         if !self.sends_plainly {
-            return self.send_frame(&TxFrame::new(frame));
+            return self.send_frame_within(patience, &TxFrame::new(frame));
         }
-        self.transmit(|| sys::send(self.tx(), frame, self.to_interface.as_ref()))
+        self.transmit(patience, || sys::send(self.tx(), frame, self.to_interface.as_ref()))
     }
 
     /// Sends to an address: on a cooked socket `bytes` is the payload of the frame and the address says destination and
@@ -50,7 +56,7 @@ impl PacketSocket {
     /// the socket was opened. A frame that is refused with `ENOBUFS` may still have stamps: it got as far as the queue.
     #[doc(alias = "SCM_TS_OPT_ID")]
     pub fn send_keyed(&self, frame: &[u8], key: TxKey) -> io::Result<usize> {
-        self.send_inline(&TxFrame::new(frame).key(key))
+        self.send_frame_within(Patience::Deadline, &TxFrame::new(frame).key(key))
     }
 
     /// [`send_keyed`](Self::send_keyed) with only these of the stamps that the socket asks for.
@@ -111,22 +117,22 @@ impl PacketSocket {
     /// `CAP_NET_RAW` or `CAP_NET_ADMIN`; [`Unsupported`](io::ErrorKind::Unsupported) for one before Linux 6.14.
     #[doc(alias = "sendmsg")]
     pub fn send_frame(&self, frame: &TxFrame<'_>) -> io::Result<usize> {
-        self.send_inline(frame)
+        self.send_frame_within(Patience::Deadline, frame)
     }
 
     /// [`send_frame`](Self::send_frame), without the questions whose answers the caller knows.
     #[inline(always)]
-    fn send_inline(&self, frame: &TxFrame<'_>) -> io::Result<usize> {
+    pub(super) fn send_frame_within(&self, patience: Patience, frame: &TxFrame<'_>) -> io::Result<usize> {
         let mut message = FrameMessage::new(frame.bytes);
         self.address(&mut message, frame)?;
         let tx = self.tx();
         let sent = match frame.key {
-            None => self.transmit(|| sys::send_message(tx, &message)),
+            None => self.transmit(patience, || sys::send_message(tx, &message)),
             Some(key) => {
                 let (stamping, stamps) = (&self.parts.stamping, self.stamps_of(frame));
                 let send = || sys::send_message(tx, &message);
                 let refusal = |error: &io::Error| self.refusal(error, frame);
-                self.transmit(|| stamping.send(tx, (key, stamps), send, refusal))
+                self.transmit(patience, || stamping.send(tx, (key, stamps), send, refusal))
             }
         };
         match sent {

@@ -10,7 +10,7 @@ use crate::sys::{self, abi};
 use crate::timestamp::Timestamping;
 use crate::tx_frame::{self, TxFrame};
 use crate::tx_keys::{Refusal, Situation};
-use crate::wait::{Owed, Target, Waiting};
+use crate::wait::{Owed, Patience, Target, Waiting};
 
 /// A frame as `sendmsg(2)` wants it.
 pub(super) type FrameMessage<'a> = sys::Message<'a, { tx_frame::CONTROL_LEN }>;
@@ -67,14 +67,18 @@ impl PacketSocket {
 
     /// Calls `send` until it takes a frame. It must not block.
     #[inline]
-    pub(super) fn transmit(&self, mut send: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    pub(super) fn transmit(
+        &self,
+        patience: Patience,
+        mut send: impl FnMut() -> io::Result<usize>,
+    ) -> io::Result<usize> {
         let mut waiting = None;
         let mut was_down = false;
         loop {
             self.waits.check_open()?;
             match send() {
                 Ok(len) => return Ok(len),
-                Err(error) => self.send_failed(error, &mut was_down, &mut waiting)?,
+                Err(error) => self.send_failed(error, patience, &mut was_down, &mut waiting)?,
             }
         }
     }
@@ -84,6 +88,7 @@ impl PacketSocket {
     fn send_failed<'a>(
         &'a self,
         error: io::Error,
+        patience: Patience,
         was_down: &mut bool,
         waiting: &mut Option<Waiting<'a>>,
     ) -> io::Result<()> {
@@ -104,14 +109,14 @@ impl PacketSocket {
             Some(libc::ENXIO | libc::ENODEV) => return Err(self.link().gone_or(error)),
             _ => return Err(error),
         }
-        self.link().park(waiting, None, || {
+        self.link().park(waiting, patience, || {
             let target = Target {
                 fd: self.tx(),
                 events: libc::POLLOUT,
                 edge_triggered: self.parts.stamping.gives_tx_stamps(),
                 errors_of: None,
             };
-            self.waits.send.begin(&self.waits, target)
+            self.waits.send.begin(&self.waits, patience, target)
         })
     }
 

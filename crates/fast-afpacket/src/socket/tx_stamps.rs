@@ -7,6 +7,7 @@ use super::PacketSocket;
 use crate::stamp_reader::{StampReader, TX_STAMP_MEMORY};
 use crate::timestamp::Timestamping;
 use crate::tx_report::TxReport;
+use crate::wait::Patience;
 
 /// The stamps of sent frames.
 impl PacketSocket {
@@ -24,23 +25,27 @@ impl PacketSocket {
     /// [`InvalidData`](io::ErrorKind::InvalidData) for a report that cannot be trusted: that one is lost.
     #[doc(alias("RecvTxTimestamps", "MSG_ERRQUEUE", "MsgErrQueue"))]
     pub fn recv_tx(&self, buf: &mut [u8]) -> io::Result<TxReport> {
+        self.recv_tx_within(Patience::Deadline, buf)
+    }
+
+    #[inline]
+    pub(super) fn recv_tx_within(&self, patience: Patience, buf: &mut [u8]) -> io::Result<TxReport> {
         loop {
-            if let Some(report) = self.recv_tx_until(buf, None)? {
+            if let Some(report) = self.stamp_reader().read(buf, &self.waits.tx_stamp, patience)? {
                 return Ok(report);
             }
         }
     }
 
     /// [`recv_tx`](Self::recv_tx), or `None` if there is no stamp at `limit`, which may have passed before the call.
-    /// Without a limit it waits until the deadline.
     #[inline(always)]
-    pub(crate) fn recv_tx_until(&self, buf: &mut [u8], limit: Option<Instant>) -> io::Result<Option<TxReport>> {
-        self.stamp_reader().read(buf, &self.waits.tx_stamp, limit)
+    pub(crate) fn recv_tx_until(&self, buf: &mut [u8], limit: Instant) -> io::Result<Option<TxReport>> {
+        self.stamp_reader().read(buf, &self.waits.tx_stamp, Patience::Until(limit))
     }
 
     /// For a sender that waits for the stamps of earlier frames: the write deadline counts.
     pub(crate) fn recv_tx_for_sender(&self, limit: Instant) -> io::Result<Option<TxReport>> {
-        self.stamp_reader().read(&mut [], &self.waits.pacing, Some(limit))
+        self.stamp_reader().read(&mut [], &self.waits.pacing, Patience::Until(limit))
     }
 
     #[inline]

@@ -8,6 +8,8 @@
 pub(crate) mod abi;
 pub(crate) mod batch;
 pub(crate) mod cmsg;
+#[cfg(feature = "tokio")]
+pub(crate) mod elsewhere;
 pub(crate) mod fanout;
 pub(crate) mod hwtstamp;
 pub(crate) mod ioctl;
@@ -17,6 +19,8 @@ pub(crate) mod mmap;
 pub(crate) mod netns;
 pub(crate) mod poll;
 pub(crate) mod ptp;
+#[cfg(feature = "tokio")]
+pub(crate) mod reactor;
 pub(crate) mod sockopt;
 pub(crate) mod timex;
 pub(crate) mod tx_slots;

@@ -69,10 +69,15 @@ impl Event {
     }
 
     pub(crate) fn clear(&self) {
-        let mut count = [0_u8; 8];
-        // SAFETY: eight bytes are written to a live array. The one possible failure means that the event was not set.
-        unsafe { libc::read(self.0.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+        take_count(self.0.as_fd());
     }
+}
+
+/// Takes what an event or a timer has counted, so that it is no longer readable.
+pub(crate) fn take_count(fd: BorrowedFd<'_>) {
+    let mut count = [0_u8; 8];
+    // SAFETY: eight bytes are written to a live array. The one possible failure means that the count was 0.
+    unsafe { libc::read(fd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
 }
 
 impl AsFd for Event {
@@ -92,16 +97,22 @@ impl Edges {
         // SAFETY: no memory is passed.
         let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
         let edges = Self(owned(check(fd)?));
+        edges.add(socket, events)?;
+        Ok(edges)
+    }
+
+    /// Watches another socket too.
+    pub(crate) fn add(&self, socket: BorrowedFd<'_>, events: i16) -> io::Result<()> {
         let mut event = libc::epoll_event {
             // The poll and epoll bits for IN and OUT are the same numbers; edge-triggered is the sign bit of an int.
             events: u32::from(events.unsigned_abs()) | libc::EPOLLET.cast_unsigned(),
             u64: 0,
         };
-        let epoll = edges.0.as_raw_fd();
-        // SAFETY: the event is a live local. The socket outlives this instance: both are owned by the same value.
+        let epoll = self.0.as_raw_fd();
+        // SAFETY: the event is a live local. The socket outlives this instance: both are owned by the same value. If it did
+        // not, the kernel would drop it from the instance.
         let result = unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, socket.as_raw_fd(), &mut event) };
-        check(result)?;
-        Ok(edges)
+        check(result).map(drop)
     }
 
     /// Takes the edge that made this instance readable, so that only a new one makes it so again.
@@ -119,4 +130,24 @@ impl AsFd for Edges {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+#[cfg(feature = "tokio")]
+impl From<Edges> for OwnedFd {
+    fn from(edges: Edges) -> Self {
+        edges.0
+    }
+}
+
+/// A `timerfd` that becomes readable again and again, `interval` apart.
+#[cfg(feature = "tokio")]
+pub(crate) fn ticking(interval: Duration) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    let fd = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) };
+    let timer = owned(check(fd)?);
+    let interval = timespec(interval);
+    let times = libc::itimerspec { it_interval: interval, it_value: interval };
+    // SAFETY: the new times are a live local, and null says that nobody wants the old ones.
+    check(unsafe { libc::timerfd_settime(timer.as_raw_fd(), 0, &times, ptr::null_mut()) })?;
+    Ok(timer)
 }

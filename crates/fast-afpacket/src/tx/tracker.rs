@@ -251,7 +251,7 @@ impl<'a> TxTracker<'a> {
             }
             let limit = self.next_look(&state);
             drop(state);
-            let report = self.socket.recv_tx_until(&mut [], Some(limit));
+            let report = self.socket.recv_tx_until(&mut [], limit);
             self.lock().take_in(report)?;
         }
     }
@@ -306,7 +306,7 @@ impl<'a> TxTracker<'a> {
             state.joiner.queue_overflowed();
         }
         loop {
-            match self.socket.recv_tx_until(&mut [], Some(now)) {
+            match self.socket.recv_tx_until(&mut [], now) {
                 Ok(None) => break,
                 result => state.take_in(result)?,
             }

@@ -29,7 +29,7 @@ use crate::stats::{Counters, Stats};
 use crate::sys::tx_slots::TxSlots;
 use crate::tx_keys::Situation;
 use crate::tx_report::TxReport;
-use crate::wait::{Target, Waiting, Waits};
+use crate::wait::{Patience, Target, Waiting, Waits};
 use queue::Queue;
 
 pub use control::TxRingControl;
@@ -136,12 +136,12 @@ impl Shared {
     /// Waits until the kernel has let go of a frame.
     #[cold]
     fn wait_for_room<'a>(&'a self, waiting: &mut Option<Waiting<'a>>) -> io::Result<()> {
-        self.link().park(waiting, None, || {
+        self.link().park(waiting, Patience::Deadline, || {
             // Edges: the kernel takes the socket for writable if it has room in the send buffer or if the slot that it
             // looks at is free, neither of which need be what is waited for.
             let target =
                 Target { fd: self.socket.as_fd(), events: libc::POLLOUT, edge_triggered: true, errors_of: None };
-            self.waits.send.begin(&self.waits, target)
+            self.waits.send.begin(&self.waits, Patience::Deadline, target)
         })
     }
 
@@ -167,14 +167,14 @@ impl Shared {
 
     fn recv_tx(&self, buf: &mut [u8]) -> io::Result<TxReport> {
         loop {
-            if let Some(report) = self.stamp_reader().read(buf, &self.waits.tx_stamp, None)? {
+            if let Some(report) = self.stamp_reader().read(buf, &self.waits.tx_stamp, Patience::Deadline)? {
                 return Ok(report);
             }
         }
     }
 
     fn recv_tx_batch(&self, batch: &mut TxReportBatch) -> io::Result<usize> {
-        self.stamp_reader().read_batch(batch, &self.waits.tx_stamp)
+        self.stamp_reader().read_batch(batch, &self.waits.tx_stamp, Patience::Deadline)
     }
 
     fn stats(&self) -> Result<Stats, Error> {

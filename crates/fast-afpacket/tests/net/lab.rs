@@ -64,6 +64,11 @@ impl Namespace {
         Self(thread::spawn(open).join().expect("the thread that makes it"))
     }
 
+    /// That of the calling thread.
+    pub(crate) fn current() -> Self {
+        Self(File::open("/proc/thread-self/ns/net").expect("its descriptor"))
+    }
+
     /// A path for `ip link set … netns`.
     pub(crate) fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())

@@ -12,6 +12,8 @@
 )]
 
 mod alloc;
+mod asynch;
+mod asynch_waits;
 mod batches;
 mod descriptors;
 mod fanout;
@@ -80,6 +82,8 @@ fn main() {
         ("tx_ring_refusals", tx_ring_refusals::TESTS),
         ("tx_ring_waits", tx_ring_waits::TESTS),
         ("tx_ring_keys", tx_ring_keys::TESTS),
+        ("asynch", asynch::TESTS),
+        ("asynch_waits", asynch_waits::TESTS),
     ];
     let mut trials = Vec::new();
     for (group, tests) in groups {

@@ -34,7 +34,7 @@ const CALLS: [(&str, Call); 3] = [
 
 /// A socket on an interface whose queue lets nothing out for a long time, with the send buffer full, and with or without
 /// a stamp that is not read.
-fn stuck(cable: &Cable, dual: bool, unread_stamp: bool) -> PacketSocket {
+pub(crate) fn stuck(cable: &Cable, dual: bool, unread_stamp: bool) -> PacketSocket {
     let interface = cable.a.name();
     let _ = std::process::Command::new("tc").args(["qdisc", "del", "dev", &interface, "root"]).output();
     tc(&format!("qdisc add dev {interface} root tbf rate 1kbit burst 2000 limit 1000000"));
