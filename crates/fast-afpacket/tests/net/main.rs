@@ -13,7 +13,9 @@
 
 mod alloc;
 mod asynch;
+mod asynch_traced;
 mod asynch_waits;
+mod attempts;
 mod batches;
 mod descriptors;
 mod fanout;
@@ -84,6 +86,8 @@ fn main() {
         ("tx_ring_keys", tx_ring_keys::TESTS),
         ("asynch", asynch::TESTS),
         ("asynch_waits", asynch_waits::TESTS),
+        ("asynch_traced", asynch_traced::TESTS),
+        ("attempts", attempts::TESTS),
     ];
     let mut trials = Vec::new();
     for (group, tests) in groups {
