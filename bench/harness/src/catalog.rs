@@ -38,6 +38,8 @@ pub enum Way {
     RecvStampOnly,
     /// The same as [`Way::Recv`] on a socket that does not block, so that a wait can be ended by others.
     RecvPolled,
+    /// The same as [`Way::Recv`], by a task on an asynchronous runtime of one thread.
+    RecvAsync,
     /// `recvmmsg` of up to 64 frames, with stamps and all other metadata.
     RecvBatch,
     /// The same with the stamps alone.
@@ -70,6 +72,7 @@ impl Way {
             Self::Recv => "recv",
             Self::RecvStampOnly => "recv, stamp only",
             Self::RecvPolled => "recv, non-blocking and poll",
+            Self::RecvAsync => "recv, async",
             Self::RecvBatch => "batches of up to 64",
             Self::RecvBatchStampOnly => "batches of up to 64, stamps only",
             Self::RingByBlock => "V3 ring",
@@ -94,6 +97,7 @@ impl Way {
             Self::Recv
             | Self::RecvStampOnly
             | Self::RecvPolled
+            | Self::RecvAsync
             | Self::RecvBatch
             | Self::RecvBatchStampOnly
             | Self::RingByBlock
@@ -111,7 +115,7 @@ impl Way {
     /// The way of the bare system calls that this one is compared with.
     pub const fn reference(self) -> Self {
         match self {
-            Self::RecvStampOnly | Self::RecvPolled => Self::Recv,
+            Self::RecvStampOnly | Self::RecvPolled | Self::RecvAsync => Self::Recv,
             Self::RecvBatchStampOnly => Self::RecvBatch,
             other => other,
         }

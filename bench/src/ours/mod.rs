@@ -1,6 +1,7 @@
 //! This library.
 
 mod recv;
+mod recv_async;
 mod recv_batch;
 mod ring;
 mod segments;
@@ -16,6 +17,7 @@ use fast_afpacket::{EtherType, Interface, Options, PacketSocket, Timestamping, T
 use fast_afpacket_bench_harness::{Contender, Setup, Way, socket};
 
 use recv::Recv;
+use recv_async::RecvAsync;
 use recv_batch::RecvBatch;
 use ring::{RingByBlock, RingByFrame};
 use segments::Segments;
@@ -40,6 +42,7 @@ pub(crate) fn contenders() -> Vec<Contender> {
         Contender::sender(WHO, Way::TxRingBypass, |setup| Ring::open(setup, ring_options().qdisc_bypass(true))),
         Contender::sender(WHO, Way::Segments, Segments::open),
         Contender::receiver(WHO, Way::Recv, Recv::open),
+        Contender::receiver(WHO, Way::RecvAsync, RecvAsync::open),
         Contender::receiver(WHO, Way::RecvBatch, RecvBatch::open),
         Contender::receiver(WHO, Way::RingByBlock, RingByBlock::open),
         Contender::receiver(WHO, Way::RingByFrame, RingByFrame::waiting),
