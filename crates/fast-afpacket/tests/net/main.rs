@@ -18,6 +18,7 @@ mod asynch_waits;
 mod attempts;
 mod batches;
 mod descriptors;
+mod examples;
 mod fanout;
 mod fanout_groups;
 mod filters;
@@ -88,6 +89,7 @@ fn main() {
         ("asynch_waits", asynch_waits::TESTS),
         ("asynch_traced", asynch_traced::TESTS),
         ("attempts", attempts::TESTS),
+        ("examples", examples::TESTS),
     ];
     let mut trials = Vec::new();
     for (group, tests) in groups {

@@ -84,7 +84,7 @@ pub(crate) fn be_traced_if_asked() {
         Ok("receive") => receive_marked(),
         Ok("open_helper") => descriptors::open_helper::main().unwrap(),
         Ok("without_privileges") => descriptors::play_client(),
-        Ok(part) if crate::asynch_traced::play(part) => {}
+        Ok(part) if crate::asynch_traced::play(part) || crate::examples::play(part) => {}
         _ => return,
     }
     std::process::exit(0);
