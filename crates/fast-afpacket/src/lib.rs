@@ -61,6 +61,8 @@
 //! | receive many frames, or receive them soonest | [`Options::rx_ring`], [`RxRing`], [`RingShape`] |
 //! | make frames where the kernel sends them from | [`Options::tx_ring`], [`TxRing`], which says when that pays |
 //! | know what was lost | [`Stats`] |
+//! | wait as tasks of tokio do | `AsyncPacketSocket`, `AsyncRxRing`, with the feature `tokio` |
+//! | wait with a poller of one's own | [`PacketSocket::try_recv`] and its kin |
 //!
 //! # What it needs
 //!
@@ -81,6 +83,9 @@
 //!
 //! # Features
 //!
+//! * `tokio`: `AsyncPacketSocket` and `AsyncRxRing`, whose calls are futures. Each can be dropped at any point and has lost
+//!   nothing; dropping a socket never keeps a thread of the runtime. Off by default. Other runtimes need no feature: the `try_`
+//!   methods say what to poll for.
 //! * `pcap`: `Filter::compile` turns the text of a filter (`udp and dst port 61000`) into a program, through libpcap. Off
 //!   by default: it needs libpcap to build.
 
