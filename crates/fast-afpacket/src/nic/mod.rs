@@ -140,8 +140,24 @@ impl NicLoan {
         self.0.give_back().during(Step::Nic, &self.0.card.name())
     }
 
-    /// Takes what can be had of the needs: all, or stamps on transmit, or on receive.
-    pub(crate) fn take_preferred(interface: &Interface, needs: Hwtstamp) -> (Option<Self>, NicGrant) {
+    /// Takes what can be had of the needs: all, or stamps on transmit, or on receive. Says also why it is not more.
+    ///
+    /// This is what [`ConfigureNic::Preferred`] does; with [`take`](Self::take), a program can let one process borrow a
+    /// setting and give it back, and another, which has no privileges, use it.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use fast_afpacket::{Hwtstamp, Interface, NicGrant, NicLoan, RxFilter, TxMode};
+    ///
+    /// let interface = Interface::by_name("eth1")?;
+    /// let (_loan, grant) = NicLoan::take_preferred(&interface, Hwtstamp::new(TxMode::ON, RxFilter::ALL));
+    /// if let NicGrant::Refused { why, .. } = grant {
+    ///     println!("not all frames are stamped: {why}");
+    /// }
+    /// # Ok::<(), fast_afpacket::Error>(())
+    /// ```
+    pub fn take_preferred(interface: &Interface, needs: Hwtstamp) -> (Option<Self>, NicGrant) {
         let why = match Self::take(interface, needs) {
             Ok(loan) => {
                 let grant = loan.grant();
@@ -156,7 +172,8 @@ impl NicLoan {
         (loan, NicGrant::Refused { why, now })
     }
 
-    pub(crate) fn grant(&self) -> NicGrant {
+    /// What came of it, as [`Granted::nic`](crate::Granted::nic) says it.
+    pub fn grant(&self) -> NicGrant {
         match self.is_borrowed() {
             true => NicGrant::Lent { former: self.former(), now: self.in_force() },
             false => NicGrant::Sufficient(self.in_force()),
