@@ -33,19 +33,32 @@ impl HardwareArguments {
         let mut stamps = Timestamping::all();
         stamps.set(Timestamping::TX_HARDWARE, self.use_of_card != UseOfCard::Off);
         let options = PacketSocket::options().dual(true).timestamping(stamps).filter(filter).receive_buffer(BUFFER);
-        let socket = options.configure_nic(self.configure_nic(on_receive)).bind(interface)?;
+        let needs = Hwtstamp::new(TxMode::ON, on_receive);
+        let socket = options.configure_nic(self.use_of_card.configure_nic(needs)).bind(interface)?;
         tell(interface, socket.granted().nic)?;
         Ok(socket)
     }
 
+    /// The same for a process that may not change the card's setting, or that need not, because another does.
+    pub(crate) fn as_is(&self) -> Self {
+        let use_of_card = if self.use_of_card.may_change() { UseOfCard::AsIs } else { self.use_of_card };
+        Self { use_of_card, ..self.clone() }
+    }
+}
+
+impl UseOfCard {
     /// What may be done to the card's setting.
-    const fn configure_nic(&self, on_receive: RxFilter) -> ConfigureNic {
-        let needs = Hwtstamp::new(TxMode::ON, on_receive);
-        match self.use_of_card {
-            UseOfCard::Off | UseOfCard::AsIs => ConfigureNic::Never,
-            UseOfCard::Preferred => ConfigureNic::Preferred(needs),
-            UseOfCard::Required => ConfigureNic::Required(needs),
+    pub(crate) const fn configure_nic(self, needs: Hwtstamp) -> ConfigureNic {
+        match self {
+            Self::Off | Self::AsIs => ConfigureNic::Never,
+            Self::Preferred => ConfigureNic::Preferred(needs),
+            Self::Required => ConfigureNic::Required(needs),
         }
+    }
+
+    /// Whether anything may be done to it.
+    pub(crate) const fn may_change(self) -> bool {
+        matches!(self, Self::Preferred | Self::Required)
     }
 }
 
@@ -54,9 +67,9 @@ pub(crate) fn may_come(interface: &Interface) -> bool {
     interface.hwtstamp().ok().flatten().is_some_and(|set| (set.tx(), set.rx()) != (TxMode::OFF, RxFilter::NONE))
 }
 
-/// Follows the clock of a card that may stamp. Where that cannot be done there is nothing to convert its stamps by.
-pub(crate) fn follow(interface: &Interface) -> Option<CardClock> {
-    may_come(interface).then(|| CardClock::follow(interface).ok())?
+/// Opens the clock of a card that may stamp. Where that cannot be done there is nothing to convert its stamps by.
+pub(crate) fn open_clock(interface: &Interface) -> Option<CardClock> {
+    may_come(interface).then(|| CardClock::open(interface).ok())?
 }
 
 /// These stamps, and with them what the system clock showed at the card's, as well as that is known now.
@@ -69,7 +82,7 @@ pub(crate) fn converted(stamps: Stamps, card: Option<&CardClock>) -> Stamps {
 }
 
 /// Says on standard error what became of a wish.
-fn tell(interface: &Interface, grant: NicGrant) -> io::Result<()> {
+pub(crate) fn tell(interface: &Interface, grant: NicGrant) -> io::Result<()> {
     let mut errors = io::stderr().lock();
     match grant {
         NicGrant::Lent { former, now } => {

@@ -124,7 +124,7 @@ fn reflect(arguments: &LabArguments) -> Result<Verdict> {
     let [first, second] = lab.hosts();
     let path = path(first, second, *ipv6)?;
     let setup = Setup::in_lab(two_way, job)?;
-    let reflector = second
+    let mut reflector = second
         .inside(|| Responder::open(second.host.name.to_owned(), &second.interface()?, &setup))
         .with_context(|| format!("cannot make {}", second.host.name))?;
     let route = Route {
@@ -135,9 +135,11 @@ fn reflect(arguments: &LabArguments) -> Result<Verdict> {
         dst_port: setup.transport.fixed_port().unwrap_or(stamp::PORT),
     };
     let name = first.host.name.to_owned();
-    let prober = first
+    let mut prober = first
         .inside(|| Prober::open(name, &first.interface()?, &route, two_way, &job.hardware))
         .with_context(|| format!("cannot make {}", first.host.name))?;
+    reflector.follow_card()?;
+    prober.follow_card()?;
     lab.tell_ways_in(job.format);
     two_way::run(&prober, Some(&reflector), two_way, job)
 }

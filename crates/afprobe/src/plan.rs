@@ -3,12 +3,15 @@
 use std::num::NonZero;
 
 use anyhow::{Context, Result, ensure};
-use fast_afpacket::Interface;
+use fast_afpacket::{Interface, RxFilter};
 
-use crate::cli::{RunArguments, WireName};
+use crate::cli::{HardwareArguments, RunArguments, WireName};
 use crate::endpoint::{Endpoint, ScopedAddr};
 use crate::engine::{self, Host, Verdict};
 use crate::frame::Flow;
+use crate::nic::keeper::Keeper;
+use crate::privileges::{OrdinaryUser, UserArgument};
+use crate::threads::ThreadArguments;
 use crate::treatment::Treatment;
 use crate::two_way::prober::{Prober, Route};
 use crate::two_way::run as two_way;
@@ -18,6 +21,8 @@ use crate::wire::{Ports, Wire, stamp};
 
 /// Probes one other host from this one.
 pub(crate) fn run(arguments: &RunArguments) -> Result<Verdict> {
+    arguments.netns.enter()?;
+    let opening = Opening::by(&arguments.user, &arguments.job.threads)?;
     let name = host_name(arguments.host.as_deref())?;
     if let Some(reflector) = &arguments.reflector {
         // clap forgives an argument what it requires, where that conflicts with another.
@@ -26,13 +31,50 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Verdict> {
             "--dst-addr and --dst-port are for probes that go one way: --reflector says address and port"
         );
         let (interface, route) = find_route(reflector, arguments)?;
-        let prober = Prober::open(name, &interface, &route, &arguments.two_way, &arguments.job.hardware)?;
+        let (_keeper, card) = opening.card(&interface, &arguments.job.hardware, route.transport.rx_filter())?;
+        let mut prober = Prober::open(name, &interface, &route, &arguments.two_way, &card)?;
+        opening.is_over()?;
+        prober.follow_card()?;
         return two_way::run(&prober, None, &arguments.two_way, &arguments.job);
     }
     let dst = arguments.dst_addr.as_ref().context("--dst-addr or --reflector is needed")?;
     let (interface, flow) = find_flow(dst, arguments)?;
-    let host = Host::open(name, &interface, &flow, &arguments.job.hardware)?;
+    let (_keeper, card) = opening.card(&interface, &arguments.job.hardware, flow.wire.rx_filter())?;
+    let host = Host::open(name, &interface, &flow, &card)?;
+    opening.is_over()?;
     engine::run(&[host], &arguments.job)
+}
+
+/// The time in which sockets are opened, with all privileges that there are.
+pub(crate) struct Opening<'a> {
+    /// As whom to go on afterwards.
+    user: Option<OrdinaryUser>,
+    threads: &'a ThreadArguments,
+}
+
+impl<'a> Opening<'a> {
+    pub(crate) fn by(user: &UserArgument, threads: &'a ThreadArguments) -> Result<Self> {
+        Ok(Self { user: user.find()?, threads })
+    }
+
+    /// How the card is to be used, and who gives its setting back if this process will not have the right to: that one
+    /// is to go last, when all that was opened is closed.
+    pub(crate) fn card(
+        &self,
+        interface: &Interface,
+        hardware: &HardwareArguments,
+        on_receive: RxFilter,
+    ) -> Result<(Option<Keeper>, HardwareArguments)> {
+        match self.user {
+            Some(_) => Ok((Keeper::start(interface, hardware, on_receive)?, hardware.as_is())),
+            None => Ok((None, hardware.clone())),
+        }
+    }
+
+    /// All is open: privileges are given up, if they are to be. Threads are started only after that.
+    pub(crate) fn is_over(self) -> Result<()> {
+        self.user.map_or(Ok(()), |user| user.go_on_as(self.threads))
+    }
 }
 
 /// The name that was given, or that the host has.

@@ -12,7 +12,7 @@ use thread_priority::unix::{set_thread_priority_and_policy, thread_native_id};
 use thread_priority::{RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy};
 
 /// Just below what the kernel gives its threads for interrupts, 50: they bring the probes.
-const PRIORITY: u8 = 49;
+pub(crate) const PRIORITY: u8 = 49;
 
 /// How long before its time a sender that spins stops sleeping. Wake-ups of an idle machine are earlier than that.
 const SPIN: Duration = Duration::from_micros(100);
@@ -63,6 +63,10 @@ impl ThreadArguments {
     /// How long before a time to stop sleeping, and to look at the clock until then.
     pub(crate) const fn spin(&self) -> Duration {
         if self.busy_poll || self.realtime { SPIN } else { Duration::ZERO }
+    }
+
+    pub(crate) const fn is_realtime(&self) -> bool {
+        self.realtime
     }
 
     pub(crate) const fn polls(&self) -> bool {

@@ -11,6 +11,9 @@ use fast_afpacket::MacAddr;
 
 use crate::doctor::Peer;
 use crate::endpoint::{Endpoint, ScopedAddr};
+use crate::netns::NetnsArgument;
+use crate::nic::keeper::KeepArguments;
+use crate::privileges::UserArgument;
 use crate::schedule::Pattern;
 use crate::sender::Schedule;
 use crate::threads::ThreadArguments;
@@ -94,6 +97,10 @@ pub(crate) struct RunArguments {
     pub(crate) treatment: TreatmentArguments,
     #[command(flatten)]
     pub(crate) job: JobArguments,
+    #[command(flatten)]
+    pub(crate) netns: NetnsArgument,
+    #[command(flatten)]
+    pub(crate) user: UserArgument,
 }
 
 #[derive(Debug, Args)]
@@ -106,6 +113,8 @@ pub(crate) struct NicArguments {
     /// One JSON object for each interface.
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) netns: NetnsArgument,
 }
 
 #[derive(Debug, Subcommand)]
@@ -114,7 +123,12 @@ pub(crate) enum NicCommand {
     Restore {
         /// The interface. Default: all.
         iface: Option<String>,
+        #[command(flatten)]
+        netns: NetnsArgument,
     },
+    /// Borrow a setting until standard input ends: for the parent, which has no privileges.
+    #[command(hide = true)]
+    Keep(KeepArguments),
 }
 
 const DOCTOR_EXIT_CODES: &str = "\
@@ -137,11 +151,13 @@ pub(crate) struct DoctorArguments {
     #[arg(long, conflicts_with_all = ["lab", "json"])]
     pub(crate) reflect: bool,
     /// Examine a virtual cable between two hosts on this machine. Needs no root.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "netns")]
     pub(crate) lab: bool,
     /// One JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) netns: NetnsArgument,
 }
 
 /// What to send, how much of it, and how to tell of it.
@@ -193,7 +209,7 @@ impl JobArguments {
 }
 
 /// Stamps of sent probes, those of the network card above all.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct HardwareArguments {
     /// Whether to ask the card for stamps, and to set it up for them.
     #[arg(long = "hardware", value_enum, value_name = "USE", default_value_t = UseOfCard::AsIs)]

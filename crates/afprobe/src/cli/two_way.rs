@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{Format, HardwareArguments, TWO_WAY, WireName, parse_duration};
+use crate::netns::NetnsArgument;
+use crate::privileges::UserArgument;
 use crate::reflector::{Prefix, Rate};
 use crate::threads::ThreadArguments;
 use crate::wire::stamp;
@@ -92,6 +94,10 @@ pub(crate) struct ReflectArguments {
     pub(crate) hardware: HardwareArguments,
     #[command(flatten)]
     pub(crate) threads: ThreadArguments,
+    #[command(flatten)]
+    pub(crate) netns: NetnsArgument,
+    #[command(flatten)]
+    pub(crate) user: UserArgument,
 }
 
 /// So many a second, and as many at once after a pause.

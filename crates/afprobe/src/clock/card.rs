@@ -1,5 +1,6 @@
 //! The clock of a card against the system clock, sampled in the background: hardware stamps on the system clock.
 
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -15,10 +16,14 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// A stamp of the card belongs to the frame if it is that close to a stamp of the kernel.
 const CLOSE: Duration = Duration::from_secs(1);
 
+/// Reads a card's clock once.
+type Sample = Box<dyn FnMut() -> io::Result<CrossTimestamp> + Send + Sync>;
+
 /// Follows the clock of a card for as long as it lives. Its host's threads share it.
-#[derive(Debug)]
 pub(crate) struct CardClock {
     shared: Arc<Shared>,
+    /// There until the clock is followed.
+    sample: Option<Sample>,
     sampler: Option<JoinHandle<()>>,
 }
 
@@ -38,30 +43,36 @@ struct State {
 }
 
 impl CardClock {
-    /// Begins with the clock from which this interface takes its stamps: it has been sampled once when this returns.
+    /// Opens the clock from which this interface takes its stamps, and samples it once.
     ///
     /// # Errors
     ///
     /// There is no such clock, it cannot be opened, or not be read.
-    pub(crate) fn follow(interface: &Interface) -> Result<Self> {
+    pub(crate) fn open(interface: &Interface) -> Result<Self> {
         let phc = Phc::of(interface)?;
-        Self::sampled(move || phc.cross_timestamp(), INTERVAL)
-            .with_context(|| format!("cannot follow the clock of {interface}"))
+        Self::sampled(move || phc.cross_timestamp()).with_context(|| format!("cannot read the clock of {interface}"))
     }
 
-    fn sampled(
-        mut sample: impl FnMut() -> io::Result<CrossTimestamp> + Send + 'static,
-        interval: Duration,
-    ) -> Result<Self> {
+    fn sampled(mut sample: impl FnMut() -> io::Result<CrossTimestamp> + Send + Sync + 'static) -> Result<Self> {
         let mut tracker = PhcTracker::new();
         tracker.feed(sample()?);
         let state = State { tracker, trouble: None, is_ending: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
-        let sampler = thread::Builder::new().name("card-clock".to_owned()).spawn({
-            let shared = Arc::clone(&shared);
-            move || shared.keep_sampling(sample, interval)
-        })?;
-        Ok(Self { shared, sampler: Some(sampler) })
+        Ok(Self { shared, sample: Some(Box::new(sample)), sampler: None })
+    }
+
+    /// Goes on sampling it, on a thread of its own.
+    pub(crate) fn follow(&mut self) -> Result<()> {
+        self.follow_at(INTERVAL)
+    }
+
+    fn follow_at(&mut self, interval: Duration) -> Result<()> {
+        if let Some(sample) = self.sample.take() {
+            let shared = Arc::clone(&self.shared);
+            let sampler = thread::Builder::new().name("card-clock".to_owned());
+            self.sampler = Some(sampler.spawn(move || shared.keep_sampling(sample, interval))?);
+        }
+        Ok(())
     }
 
     /// What the system clock showed at a stamp of the card, and within what. `about` is the kernel's stamp of the same
@@ -84,6 +95,12 @@ impl CardClock {
     }
 }
 
+impl fmt::Debug for CardClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CardClock").field("shared", &self.shared).finish_non_exhaustive()
+    }
+}
+
 impl Drop for CardClock {
     fn drop(&mut self) {
         self.shared.lock().is_ending = true;
@@ -101,7 +118,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep_sampling(&self, mut sample: impl FnMut() -> io::Result<CrossTimestamp>, interval: Duration) {
+    fn keep_sampling(&self, mut sample: Sample, interval: Duration) {
         loop {
             let due = Instant::now() + interval;
             let mut state = self.lock();
@@ -145,7 +162,8 @@ mod tests {
     fn stamps_between_samples_are_converted_until_the_end() {
         static SAMPLES: AtomicU64 = AtomicU64::new(0);
         let sample = || Ok(cross(SAMPLES.fetch_add(1, Ordering::SeqCst)));
-        let clock = CardClock::sampled(sample, Duration::from_millis(1)).unwrap();
+        let mut clock = CardClock::sampled(sample).unwrap();
+        clock.follow_at(Duration::from_millis(1)).unwrap();
         let stamp = HardwareStamp::from_nanos(37_000_000_000 + 2_500_000 + 50);
         let end = Instant::now() + Duration::from_secs(60);
         let converted = loop {
@@ -175,14 +193,15 @@ mod tests {
             samples += 1;
             if samples == 1 { Ok(cross(0)) } else { Err(io::ErrorKind::NotFound.into()) }
         };
-        let clock = CardClock::sampled(sample, Duration::from_millis(1)).unwrap();
+        let mut clock = CardClock::sampled(sample).unwrap();
+        clock.follow_at(Duration::from_millis(1)).unwrap();
         let end = Instant::now() + Duration::from_secs(60);
         while clock.trouble() != Some(io::ErrorKind::NotFound) {
             assert!(Instant::now() < end);
             thread::sleep(Duration::from_millis(1));
         }
         assert!(clock.to_system(HardwareStamp::from_nanos(37_000_000_000), None).is_some());
-        let error = CardClock::sampled(|| Err(io::ErrorKind::NotFound.into()), INTERVAL).map(drop).unwrap_err();
+        let error = CardClock::sampled(|| Err(io::ErrorKind::NotFound.into())).map(drop).unwrap_err();
         assert_eq!(error.downcast_ref::<io::Error>().unwrap().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -37,6 +37,7 @@ pub(crate) fn run(arguments: &DoctorArguments) -> Result<Verdict> {
     let Some(name) = arguments.iface.as_deref() else {
         return in_a_lab(arguments);
     };
+    arguments.netns.enter()?;
     let interface = Interface::by_name(name)?;
     if arguments.reflect {
         ensure_up(&interface)?;

@@ -1,5 +1,6 @@
 //! `afprobe nic`: what a NIC can stamp, what it is set to, who relies on that; and mending what a killed program left.
 
+pub(crate) mod keeper;
 mod print;
 
 use std::fs;
@@ -25,10 +26,12 @@ struct Nic {
 }
 
 pub(crate) fn run(arguments: &NicArguments) -> Result<Verdict> {
-    let mut out = io::stdout().lock();
     let done = match &arguments.command {
-        Some(NicCommand::Restore { iface }) => restore(iface.as_deref(), &mut out),
-        None => show(arguments, &mut out),
+        Some(NicCommand::Restore { iface, netns }) => {
+            netns.enter().and_then(|()| restore(iface.as_deref(), &mut io::stdout().lock()))
+        }
+        Some(NicCommand::Keep(arguments)) => keeper::run(arguments),
+        None => arguments.netns.enter().and_then(|()| show(arguments, &mut io::stdout().lock())),
     };
     match done {
         // Whoever read our output has seen enough.

@@ -14,7 +14,7 @@ use fast_afpacket::{ClockState, Interface};
 use crate::cli::{HardwareArguments, JobArguments, PolicyArguments, ReflectArguments, TwoWayArguments, WireName};
 use crate::crew::{self, Stop};
 use crate::engine::Verdict;
-use crate::plan::host_name;
+use crate::plan::{Opening, host_name};
 use crate::reflector::Config;
 use crate::threads::Role;
 use crate::two_way::session;
@@ -39,13 +39,8 @@ pub(crate) struct Setup<'a> {
 }
 
 impl<'a> Setup<'a> {
-    fn of(arguments: &'a ReflectArguments) -> Result<Self> {
-        Ok(Self {
-            transport: Transport::named(arguments.wire)?,
-            port: arguments.port.get(),
-            config: config(&arguments.policy)?,
-            hardware: &arguments.hardware,
-        })
+    fn of(arguments: &ReflectArguments, transport: Transport, hardware: &'a HardwareArguments) -> Result<Self> {
+        Ok(Self { transport, port: arguments.port.get(), config: config(&arguments.policy)?, hardware })
     }
 
     /// For the sender beside it.
@@ -80,9 +75,15 @@ fn config(policy: &PolicyArguments) -> Result<Config> {
 
 /// Reflects until it is interrupted.
 pub(crate) fn run(arguments: &ReflectArguments) -> Result<Verdict> {
+    arguments.netns.enter()?;
+    let opening = Opening::by(&arguments.user, &arguments.threads)?;
     let interface = Interface::by_name(&arguments.iface_name)?;
-    let setup = Setup::of(arguments)?;
-    let responder = Responder::open(host_name(arguments.host.as_deref())?, &interface, &setup)?;
+    let transport = Transport::named(arguments.wire)?;
+    let (_keeper, card) = opening.card(&interface, &arguments.hardware, transport.rx_filter())?;
+    let setup = Setup::of(arguments, transport, &card)?;
+    let mut responder = Responder::open(host_name(arguments.host.as_deref())?, &interface, &setup)?;
+    opening.is_over()?;
+    responder.follow_card()?;
     let stop = Stop::on_signals()?;
     let ends_at = arguments.duration.and_then(|duration| Instant::now().checked_add(duration));
     crew::work(

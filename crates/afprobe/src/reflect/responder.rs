@@ -40,7 +40,7 @@ pub(crate) struct Responder {
     mac: MacAddr,
     stamp_timeout: Duration,
     hardware_every: u64,
-    /// Follows the card's clock, if there is one.
+    /// The card's clock, if there is one.
     card: Option<CardClock>,
     netlink: Mutex<Netlink>,
     state: Mutex<State>,
@@ -100,12 +100,17 @@ impl Responder {
             mac,
             stamp_timeout: setup.hardware.stamp_timeout,
             hardware_every: setup.hardware.every,
-            card: hardware::follow(interface),
+            card: hardware::open_clock(interface),
             netlink: Mutex::new(netlink),
             state: Mutex::new(state),
             clock: Mutex::new(ErrorEstimate::UNKNOWN),
             _sinks: sinks,
         })
+    }
+
+    /// Follows the card's clock from now on, on a thread: once everything is open, and privileges are given up.
+    pub(crate) fn follow_card(&mut self) -> Result<()> {
+        self.card.as_mut().map_or(Ok(()), CardClock::follow)
     }
 
     /// Answers until the socket is closed.

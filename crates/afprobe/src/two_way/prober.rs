@@ -45,7 +45,7 @@ pub(crate) struct Prober {
     request: Request,
     expected: Expected,
     header: Header,
-    /// Follows the card's clock, if there is one.
+    /// The card's clock, if there is one.
     card: Option<CardClock>,
     _sink: Option<Sink>,
 }
@@ -103,7 +103,21 @@ impl Prober {
             },
         };
         warm_up::wait_for_stamping();
-        Ok(Self { name, socket, envelope, request, expected, header, card: hardware::follow(interface), _sink: sink })
+        Ok(Self {
+            name,
+            socket,
+            envelope,
+            request,
+            expected,
+            header,
+            card: hardware::open_clock(interface),
+            _sink: sink,
+        })
+    }
+
+    /// Follows the card's clock from now on, on a thread: once everything is open, and privileges are given up.
+    pub(crate) fn follow_card(&mut self) -> Result<()> {
+        self.card.as_mut().map_or(Ok(()), CardClock::follow)
     }
 
     /// What its output begins with.

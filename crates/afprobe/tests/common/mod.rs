@@ -272,7 +272,7 @@ impl Host {
         self.mac.map(|octet| format!("{octet:02x}")).join(":")
     }
 
-    fn namespace_path(&self) -> String {
+    pub(crate) fn namespace_path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.namespace.as_raw_fd())
     }
 

@@ -52,11 +52,12 @@ pub(crate) struct Measuring<T> {
 }
 
 impl<T: Send + 'static> Measuring<T> {
-    pub(crate) fn start(
-        host: &Host,
-        command: &mut Command,
-        mut read: impl FnMut(&Value) -> T + Send + 'static,
-    ) -> Self {
+    pub(crate) fn start(host: &Host, command: &mut Command, read: impl FnMut(&Value) -> T + Send + 'static) -> Self {
+        host.inside(|| Self::start_here(command, read))
+    }
+
+    /// Starts it where the calling thread is.
+    pub(crate) fn start_here(command: &mut Command, mut read: impl FnMut(&Value) -> T + Send + 'static) -> Self {
         let probes = Arc::new(Mutex::new(Vec::new()));
         let taken = Arc::clone(&probes);
         // A hundred thousand probes are not kept as text.
@@ -67,7 +68,7 @@ impl<T: Send + 'static> Measuring<T> {
             }
             !is_probe
         };
-        Self { process: host.inside(|| Process::spawn_with(command, keep)), probes }
+        Self { process: Process::spawn_with(command, keep), probes }
     }
 
     /// How many probes it has told of.
