@@ -43,6 +43,7 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 use engine::Verdict;
+use nic::keeper;
 
 /// The job could not be done: bad arguments, or a host that cannot do it.
 const CANNOT: u8 = 2;
@@ -53,13 +54,7 @@ const SOFTWARE_ONLY: u8 = 3;
 const NOT_DELIVERED: u8 = 4;
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Lab(arguments) => lab::run(&arguments),
-        Command::Run(arguments) => plan::run(&arguments),
-        Command::Reflect(arguments) => reflect::run(&arguments),
-        Command::Nic(arguments) => nic::run(&arguments),
-        Command::Doctor(arguments) => doctor::run(&arguments),
-    };
+    let done = if keeper::is_called() { keeper::run().map(|()| Verdict::Fine) } else { run() };
     match done {
         Ok(Verdict::Fine) => ExitCode::SUCCESS,
         Ok(Verdict::BeyondLimits) => ExitCode::from(BEYOND_LIMITS),
@@ -70,5 +65,15 @@ fn main() -> ExitCode {
             let _ = writeln!(io::stderr(), "afprobe: {error:#}");
             ExitCode::from(CANNOT)
         }
+    }
+}
+
+fn run() -> anyhow::Result<Verdict> {
+    match Cli::parse().command {
+        Command::Lab(arguments) => lab::run(&arguments),
+        Command::Run(arguments) => plan::run(&arguments),
+        Command::Reflect(arguments) => reflect::run(&arguments),
+        Command::Nic(arguments) => nic::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
     }
 }

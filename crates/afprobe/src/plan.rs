@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Verdict> {
         let (interface, route) = find_route(reflector, arguments)?;
         let (_keeper, card) = opening.card(&interface, &arguments.job.hardware, route.transport.rx_filter())?;
         let mut prober = Prober::open(name, &interface, &route, &arguments.two_way, &card)?;
-        opening.is_over()?;
+        opening.end()?;
         prober.follow_card()?;
         return two_way::run(&prober, None, &arguments.two_way, &arguments.job);
     }
@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Verdict> {
     let (interface, flow) = find_flow(dst, arguments)?;
     let (_keeper, card) = opening.card(&interface, &arguments.job.hardware, flow.wire.rx_filter())?;
     let host = Host::open(name, &interface, &flow, &card)?;
-    opening.is_over()?;
+    opening.end()?;
     engine::run(&[host], &arguments.job)
 }
 
@@ -72,7 +72,7 @@ impl<'a> Opening<'a> {
     }
 
     /// All is open: privileges are given up, if they are to be. Threads are started only after that.
-    pub(crate) fn is_over(self) -> Result<()> {
+    pub(crate) fn end(self) -> Result<()> {
         self.user.map_or(Ok(()), |user| user.go_on_as(self.threads))
     }
 }

@@ -1,5 +1,8 @@
 //! The command line.
 
+#[cfg(test)]
+mod generated;
+mod help;
 mod two_way;
 
 use std::net::IpAddr;
@@ -12,7 +15,6 @@ use fast_afpacket::MacAddr;
 use crate::doctor::Peer;
 use crate::endpoint::{Endpoint, ScopedAddr};
 use crate::netns::NetnsArgument;
-use crate::nic::keeper::KeepArguments;
 use crate::privileges::UserArgument;
 use crate::schedule::Pattern;
 use crate::sender::Schedule;
@@ -25,8 +27,13 @@ pub(crate) use two_way::{KeyArguments, PolicyArguments, ReflectArguments, TwoWay
 const TWO_WAY: &str = "two-way";
 
 /// Hosts probe each other and show every timestamp of every probe.
+///
+/// Probes are sent and received by packet sockets. Of each it is told when the program sent it, the kernel's scheduler took
+/// it, the driver and, if it can, the network card: and the same on the other side, down to the program that received it.
+/// What was lost, doubled or overtaken is counted, and a time that two clocks would have to agree on is shown with what it
+/// may be wrong by, or not at all.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true)]
+#[command(version, propagate_version = true, after_long_help = help::AFPROBE)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -37,8 +44,17 @@ pub(crate) enum Command {
     /// Make two hosts on this machine, joined by a virtual cable, that probe each other. Needs no root.
     Lab(LabArguments),
     /// Probe another host, and receive its probes or, with --reflector, its replies.
-    Run(RunArguments),
+    ///
+    /// The address of the other host is enough: interface, source, next hop and MAC addresses are found out, and each can be
+    /// given instead. It goes on until it is interrupted, or as long as --count or --duration say.
+    ///
+    /// With --reflector it measures there and back: the round trip with and without the reflector's time, both ways apart,
+    /// loss, duplicates and reordering by direction, and where the time went. Without, each host probes the other, and the
+    /// stamps of both are for whoever joins their logs.
+    Run(Box<RunArguments>),
     /// Answer probes of afprobe run --reflector, and of other senders of STAMP or TWAMP Light, until interrupted.
+    ///
+    /// No more is sent than was received (but see --answer-short), and all that is refused is counted by reason.
     Reflect(ReflectArguments),
     /// Show what network interfaces can stamp in hardware, what they are set to, and who relies on it.
     Nic(NicArguments),
@@ -47,6 +63,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
+#[command(after_long_help = help::LAB)]
 pub(crate) struct LabArguments {
     /// Probe over IPv6 instead of IPv4.
     #[arg(long)]
@@ -61,6 +78,7 @@ pub(crate) struct LabArguments {
 }
 
 #[derive(Debug, Args)]
+#[command(after_long_help = help::RUN)]
 pub(crate) struct RunArguments {
     /// Interface to probe through. Default: the one that the route to the destination uses.
     #[arg(long, value_name = "NAME")]
@@ -104,7 +122,7 @@ pub(crate) struct RunArguments {
 }
 
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(args_conflicts_with_subcommands = true, after_long_help = help::NIC)]
 pub(crate) struct NicArguments {
     #[command(subcommand)]
     pub(crate) command: Option<NicCommand>,
@@ -126,20 +144,10 @@ pub(crate) enum NicCommand {
         #[command(flatten)]
         netns: NetnsArgument,
     },
-    /// Borrow a setting until standard input ends: for the parent, which has no privileges.
-    #[command(hide = true)]
-    Keep(KeepArguments),
 }
 
-const DOCTOR_EXIT_CODES: &str = "\
-Exit codes:
-  0  all that is advertised was delivered, hardware timestamps among it
-  2  the examination could not be done
-  3  software timestamps only: no hardware timestamps were there to be tested, and all else was delivered
-  4  something that is advertised was not delivered, or only in part";
-
 #[derive(Debug, Args)]
-#[command(after_help = DOCTOR_EXIT_CODES)]
+#[command(after_long_help = help::DOCTOR)]
 pub(crate) struct DoctorArguments {
     /// The interface. It must be up.
     #[arg(required_unless_present = "lab", conflicts_with = "lab")]

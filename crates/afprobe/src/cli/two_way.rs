@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Format, HardwareArguments, TWO_WAY, WireName, parse_duration};
+use super::{Format, HardwareArguments, TWO_WAY, WireName, help, parse_duration};
 use crate::netns::NetnsArgument;
 use crate::privileges::UserArgument;
 use crate::reflector::{Prefix, Rate};
@@ -69,6 +69,7 @@ pub(crate) struct PolicyArguments {
 }
 
 #[derive(Debug, Args)]
+#[command(after_long_help = help::REFLECT)]
 pub(crate) struct ReflectArguments {
     /// Interface to reflect on: probes to any of this host's addresses that come in there.
     #[arg(long = "iface-name", id = TWO_WAY, value_name = "NAME")]

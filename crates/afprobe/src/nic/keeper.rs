@@ -1,8 +1,9 @@
 //! A child process that borrows a card's setting and gives it back, for a process that gives up the right to.
 //!
-//! It is this program once more: `afprobe nic keep`. It borrows, says on its standard output what became of it, and does
+//! It is this program once more, under another name. It borrows, says on its standard output what became of it, and does
 //! nothing else until its standard input ends, which is at its parent's end, however that comes about.
 
+use std::env;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -10,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
+use clap::{Parser, ValueEnum};
 use fast_afpacket::{ConfigureNic, Hwtstamp, Interface, NicLoan, RxFilter, TxMode};
 use nix::unistd::{Pid, getppid};
 
@@ -24,9 +25,12 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 /// How long a parent that was killed may take to close its files.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The name under which this program is a keeper.
+const NAME: &str = "afprobe-keeper";
+
 /// What a keeper is told by who starts it.
-#[derive(Debug, Args)]
-pub(crate) struct KeepArguments {
+#[derive(Debug, Parser)]
+struct Arguments {
     /// The interface's index.
     #[arg(long)]
     interface: u32,
@@ -64,8 +68,8 @@ impl Keeper {
         let name = use_of_card.to_possible_value().filter(|_| use_of_card.may_change());
         let Some(name) = name else { return Ok(None) };
         let mut child = Command::new(OWN_PROGRAM)
-            .arg0("afprobe")
-            .args(["nic", "keep", "--hardware", name.get_name()])
+            .arg0(NAME)
+            .args(["--hardware", name.get_name()])
             .args(["--interface", &interface.index().to_string()])
             .args(["--on-receive", &on_receive.value().to_string()])
             .stdin(Stdio::piped())
@@ -97,8 +101,14 @@ impl Drop for Keeper {
     }
 }
 
+/// Whether this process is to be a keeper.
+pub(crate) fn is_called() -> bool {
+    env::args_os().next().is_some_and(|name| name == NAME)
+}
+
 /// Is a keeper.
-pub(super) fn run(arguments: &KeepArguments) -> Result<()> {
+pub(crate) fn run() -> Result<()> {
+    let arguments = &Arguments::parse();
     let parent = getppid();
     // Its parent's end is its own, and nothing else.
     ctrlc::set_handler(|| ()).context("cannot catch signals")?;
@@ -123,7 +133,7 @@ pub(super) fn run(arguments: &KeepArguments) -> Result<()> {
     Ok(())
 }
 
-fn borrow(interface: &Interface, arguments: &KeepArguments) -> Result<Option<NicLoan>> {
+fn borrow(interface: &Interface, arguments: &Arguments) -> Result<Option<NicLoan>> {
     let needs = Hwtstamp::new(TxMode::ON, RxFilter::new(arguments.on_receive));
     let (loan, grant) = match arguments.hardware.configure_nic(needs) {
         ConfigureNic::Required(needs) => {

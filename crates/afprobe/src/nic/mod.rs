@@ -30,7 +30,6 @@ pub(crate) fn run(arguments: &NicArguments) -> Result<Verdict> {
         Some(NicCommand::Restore { iface, netns }) => {
             netns.enter().and_then(|()| restore(iface.as_deref(), &mut io::stdout().lock()))
         }
-        Some(NicCommand::Keep(arguments)) => keeper::run(arguments),
         None => arguments.netns.enter().and_then(|()| show(arguments, &mut io::stdout().lock())),
     };
     match done {

@@ -82,7 +82,7 @@ pub(crate) fn run(arguments: &ReflectArguments) -> Result<Verdict> {
     let (_keeper, card) = opening.card(&interface, &arguments.hardware, transport.rx_filter())?;
     let setup = Setup::of(arguments, transport, &card)?;
     let mut responder = Responder::open(host_name(arguments.host.as_deref())?, &interface, &setup)?;
-    opening.is_over()?;
+    opening.end()?;
     responder.follow_card()?;
     let stop = Stop::on_signals()?;
     let ends_at = arguments.duration.and_then(|duration| Instant::now().checked_add(duration));
