@@ -27,7 +27,7 @@ fn answered(reflector: &Process) -> i64 {
     log.all().iter().rfind(|event| event["event"] == "stats").map_or(0, |stats| number(stats, "answered"))
 }
 
-/// Longer than anything that is remembered, other than by a bit for each probe: unfinished probes, sessions' stamps.
+/// Longer than anything that is remembered: unfinished probes, windows of 16,384 and 32,768 of them, sessions' stamps.
 #[test]
 fn neither_side_grows() {
     with_privileges("neither_side_grows", &["ip"], || {

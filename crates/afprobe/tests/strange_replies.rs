@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::two_way::{measure, numbers};
-use common::{two_hosts, with_privileges};
+use common::two_way::{Measuring, measure, numbers};
+use common::{afprobe, two_hosts, with_privileges};
+use nix::sys::signal::Signal;
 
 /// The reply of a reflector without sessions, that knows no TLV: RFC 8762, section 4.3.1, and RFC 8972, section 4.
 fn reply(request: &[u8]) -> Vec<u8> {
@@ -84,5 +85,27 @@ fn a_reply_that_repeats_another_time_than_the_probe_said_is_foreign() {
         assert_eq!(foreign + unasked, 4 * COUNT, "{summary}");
         assert!(foreign >= 3 * COUNT + COUNT / 2, "{summary}");
         assert!(outcomes.iter().all(|outcome| outcome == "answered"), "{outcomes:?}");
+    });
+}
+
+/// It is lost, but the network has not lost it.
+#[test]
+fn what_this_host_has_no_room_for_is_told() {
+    with_privileges("what_this_host_has_no_room_for_is_told", &["ip"], || {
+        const FLOOD: i64 = 30_000;
+        let [near, far] = &two_hosts();
+        let socket = far.udp(far.ipv4, 862);
+        let line = format!("run --reflector {} --count 1 --timeout 2s --format json", far.ipv4);
+        let measuring = Measuring::start(near, &mut afprobe(&line), |_| ());
+        let (_, prober) = socket.recv_from(&mut [0; 2048]).unwrap();
+        measuring.process.signal(Signal::SIGSTOP);
+        for _ in 0..FLOOD {
+            socket.send_to(b"this is no reply", prober).unwrap();
+        }
+        measuring.process.signal(Signal::SIGCONT);
+        let (_, summary) = measuring.end();
+        let [lost, malformed, drops] = numbers(&summary, ["lost", "malformed", "drops"]);
+        assert_eq!(lost, 1, "{summary}");
+        assert!(malformed > 0 && drops > 0 && malformed + drops <= FLOOD, "{summary}");
     });
 }

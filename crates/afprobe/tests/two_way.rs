@@ -8,13 +8,12 @@
 
 mod common;
 
-use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::capture::{TCPDUMP, frames_in, tshark};
 use common::process::{Ended, Process, run};
-use common::two_way::{KeyFile, numbers};
+use common::two_way::{KeyFile, end, numbers, reflect};
 use common::{Host, Log, Routed, afprobe, eventually, number, skip, two_hosts, where_a_lab_works, with_privileges};
 use fast_afpacket::{Interface, PacketSocket, PacketType};
 use nix::sys::signal::Signal;
@@ -32,24 +31,9 @@ fn one<'a>(log: &'a Log, event: &str) -> &'a Value {
     events[0]
 }
 
-/// A reflector that is ready.
-fn reflect(host: &Host, arguments: &str) -> Process {
-    let line = format!("reflect --iface-name eth1 --host {} --format json {arguments}", host.name);
-    let mut reflector = host.spawn(&mut afprobe(&line));
-    reflector.wait_until("readiness", |reflector| !of(&reflector.log(), "reflecting").is_empty());
-    reflector
-}
-
-/// A measurement, from its first line to its end.
+/// A measurement to its end, whatever that is.
 fn measure(host: &Host, arguments: &str) -> Ended {
-    host.run(&mut afprobe(&format!("run --host {} --format json {arguments}", host.name)))
-}
-
-/// What a reflector has counted.
-fn end(reflector: Process) -> Value {
-    let ended = reflector.interrupt();
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
-    one(&Log::read(&ended.stdout), "summary").clone()
+    host.run(&mut afprobe(&format!("run --format json {arguments}")))
 }
 
 #[test]
@@ -426,32 +410,6 @@ fn another_dissector_reads_all_packets_and_no_kernel_complains() {
         assert_eq!(count("icmp || (icmpv6.type && icmpv6.type < 128)"), 0, "no kernel complains");
         assert_eq!(count("twamp.test && !(ip.ttl == 255 || ipv6.hlim == 255)"), 0);
     });
-}
-
-#[test]
-fn memory_does_not_grow() {
-    where_a_lab_works("memory_does_not_grow", || {
-        // Longer than anything remembers: windows of 16,384 and 32,768 probes.
-        let mut lab = Process::spawn(&mut afprobe("lab --reflect --interval 50us --format json --summary-only"));
-        let received = |lab: &Process| {
-            let log = lab.log();
-            of(&log, "stats").last().map_or(0, |stats| number(stats, "packets"))
-        };
-        lab.wait_until("100,000 probes", |lab| received(lab) >= 100_000);
-        let before = resident(lab.pid());
-        let until = received(&lab) + 100_000;
-        lab.wait_until("as many again", |lab| received(lab) >= until);
-        let after = resident(lab.pid());
-        assert!(after <= before + (2 << 20), "{before} and then {after}");
-        let ended = lab.interrupt();
-        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    });
-}
-
-/// Bytes of memory that a process has in use.
-fn resident(pid: u32) -> u64 {
-    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
-    statm.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
 #[test]

@@ -237,7 +237,7 @@ impl Changes {
     }
 }
 
-/// Frames that came to the probes' port and are no reply to any.
+/// Frames that came to the probes' port and are no reply to any, or could not be looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Unusable {
     /// Something else: of another host, of another session, of another protocol.
@@ -246,6 +246,8 @@ pub(crate) struct Unusable {
     pub(crate) malformed: u64,
     /// With an authentication code that is not the key's.
     pub(crate) forged: u64,
+    /// Found no room on this host. A reply among them counts as lost on the way back.
+    pub(crate) dropped: u64,
 }
 
 /// The end of a two-way measurement in numbers.

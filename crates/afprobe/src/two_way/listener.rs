@@ -245,8 +245,9 @@ impl<'a> Listener<'a> {
 
     /// People want to know only what goes wrong here: what was dropped on a host of this process counts as lost.
     fn print_stats(&mut self) -> io::Result<()> {
-        let Unusable { foreign, wrong_checksum, malformed, forged } = self.unusable;
         let own = self.prober.socket.stats().map_err(io::Error::from)?;
+        self.unusable.dropped = own.dropped;
+        let Unusable { foreign, wrong_checksum, malformed, forged, .. } = self.unusable;
         let mut hosts = vec![(&self.prober.name, own, foreign + wrong_checksum + malformed + forged)];
         if let Some(responder) = self.responder {
             let counts = responder.counts()?;
@@ -263,12 +264,12 @@ impl<'a> Listener<'a> {
     }
 
     fn summarize(mut self) -> io::Result<Verdict> {
-        let Self { measurement, desk, unusable, .. } = &mut self;
+        let Self { measurement, desk, .. } = &mut self;
         measurement.set_clocks(judgement(&desk.clocks));
         measurement.finish(|finished| desk.take(finished));
         desk.result()?;
-        let summary = measurement.summary(*unusable);
         self.print_stats()?;
+        let summary = self.measurement.summary(self.unusable);
         self.desk.report.two_way_summary(&summary)?;
         self.desk.report.flush()?;
         Ok(self.limits.judge(&summary))

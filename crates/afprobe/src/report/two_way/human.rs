@@ -233,6 +233,7 @@ impl Page<'_> {
             ("refused", counts.refused, "probe", "not sent: the kernel did not take it"),
             ("unasked", counts.strays, "reply", "to a probe that was not sent"),
             ("given up", counts.crowded_out, "probe", "too soon: too many were under way"),
+            ("dropped", unusable.dropped, "frame", "for which this host had no room: replies, they count as lost"),
         ] {
             if number > 0 {
                 self.note(label, &format!("{} {text}", number_of(number, thing)));

@@ -196,5 +196,6 @@ pub(in crate::report) fn summary(summary: &Summary) -> Value {
         "wrong_checksum": summary.unusable.wrong_checksum,
         "malformed": summary.unusable.malformed,
         "forged": summary.unusable.forged,
+        "drops": summary.unusable.dropped,
     })
 }
