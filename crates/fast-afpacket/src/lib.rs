@@ -179,5 +179,5 @@ pub use tx_ring::{FlushError, RefusedFrame, TxRing, TxRingControl, TxSlot};
 
 /// The examples of the README are compiled with the tests of this crate.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 mod readme {}
