@@ -1,16 +1,11 @@
 //! In which network namespace the program works.
 
-use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use nix::errno::Errno;
+use fast_afpacket::Netns;
 use nix::sched::{CloneFlags, setns};
-
-/// Where `ip netns` keeps its names.
-const NAMED: &str = "/run/netns";
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct NetnsArgument {
@@ -28,27 +23,19 @@ impl NetnsArgument {
     /// There is no such namespace, or it may not be entered: `CAP_SYS_ADMIN` is missing.
     pub(crate) fn enter(&self) -> Result<()> {
         let Some(text) = &self.netns else { return Ok(()) };
-        let path = path_of(text);
-        let namespace = File::open(&path)
-            .with_context(|| format!("there is no network namespace {} (--netns {text})", path.display()))?;
-        setns(&namespace, CloneFlags::CLONE_NEWNET).map_err(|errno| {
-            let why = match errno {
-                Errno::EPERM => "it takes CAP_SYS_ADMIN here and in the user namespace that owns it",
-                Errno::EINVAL => "it is no network namespace",
-                _ => "the kernel refuses",
-            };
-            let error = anyhow::Error::new(io::Error::from(errno));
-            error.context(format!("cannot enter {} (--netns {text}): {why}", path.display()))
-        })
+        let netns = find(text).context("--netns")?;
+        setns(&netns, CloneFlags::CLONE_NEWNET)
+            .map_err(io::Error::from)
+            .with_context(|| format!("cannot enter {netns}"))
     }
 }
 
 /// A path has a slash, and a process a number.
-fn path_of(text: &str) -> PathBuf {
-    match text.parse::<u32>() {
-        Ok(process) => format!("/proc/{process}/ns/net").into(),
-        Err(_) if text.contains('/') => text.into(),
-        Err(_) => Path::new(NAMED).join(text),
+fn find(text: &str) -> Result<Netns, fast_afpacket::Error> {
+    match text.parse() {
+        Ok(process) => Netns::by_pid(process),
+        Err(_) if text.contains('/') => Netns::by_path(text),
+        Err(_) => Netns::by_name(text),
     }
 }
 
@@ -58,14 +45,15 @@ mod tests {
 
     #[test]
     fn names_paths_and_processes_are_told_apart() {
-        for (text, path) in [
-            ("blue", "/run/netns/blue"),
-            ("./blue", "./blue"),
-            ("/proc/7/ns/net", "/proc/7/ns/net"),
-            ("7", "/proc/7/ns/net"),
-            ("7up", "/run/netns/7up"),
+        for (text, what) in [
+            ("no-such-name", "network namespace \"no-such-name\""),
+            ("./no-such-path", "network namespace ./no-such-path"),
+            ("4294967295", "the network namespace of process 4294967295"),
+            ("7up", "network namespace \"7up\""),
         ] {
-            assert_eq!(path_of(text), Path::new(path));
+            let error = find(text).unwrap_err().to_string();
+            assert!(error.contains(what), "{error}");
         }
+        assert!(find("/proc/self/ns/net").is_ok());
     }
 }
