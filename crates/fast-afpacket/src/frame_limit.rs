@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::interface::Interface;
+use crate::bound::Bound;
 use crate::sys::ioctl;
 
 /// Follows the MTU of an interface, to notice that it has changed.
@@ -14,8 +14,8 @@ pub(crate) struct FrameLimit {
 }
 
 impl FrameLimit {
-    pub(crate) fn new(socket: BorrowedFd<'_>, interface: &Interface, cooked: bool) -> Self {
-        let mtu = interface.query_through(socket, ioctl::mtu).unwrap_or(0);
+    pub(crate) fn new(socket: BorrowedFd<'_>, bound: &Bound, cooked: bool) -> Self {
+        let mtu = bound.query(socket, ioctl::mtu).unwrap_or(0);
         Self { mtu: AtomicU32::new(mtu), cooked }
     }
 
@@ -26,15 +26,15 @@ impl FrameLimit {
 
     /// The longest frame that may be sent without a VLAN tag; `None` for links that we do not know, and if the MTU has
     /// changed since the last time.
-    pub(crate) fn max_len(&self, socket: BorrowedFd<'_>, interface: &Interface) -> Option<usize> {
+    pub(crate) fn max_len(&self, socket: BorrowedFd<'_>, bound: &Bound) -> Option<usize> {
         const ETHERNET_HEADER: usize = 14;
-        let (kind, _) = interface.query_through(socket, ioctl::hardware_address).ok()?;
+        let (kind, _) = bound.query(socket, ioctl::hardware_address).ok()?;
         let header = match kind {
             _ if self.cooked => 0,
             libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => ETHERNET_HEADER,
             _ => return None,
         };
-        let mtu = interface.query_through(socket, ioctl::mtu).ok()?;
+        let mtu = bound.query(socket, ioctl::mtu).ok()?;
         if self.mtu.swap(mtu, Ordering::Relaxed) != mtu {
             return None;
         }

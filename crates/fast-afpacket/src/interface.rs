@@ -232,9 +232,29 @@ impl Interface {
         socket: BorrowedFd<'_>,
         ask: impl Fn(BorrowedFd<'_>, &CStr) -> io::Result<T>,
     ) -> io::Result<T> {
-        let name = ioctl::name_of(socket, self.index)?;
-        ask(socket, &name)
+        query_index(socket, self.index, ask)
     }
+
+    /// The interface that has this one's name now, in the network namespace of this socket: this one or another.
+    pub(crate) fn namesake(&self, socket: BorrowedFd<'_>) -> io::Result<Self> {
+        Ok(Self { index: ioctl::index_in(socket, &self.name)?, ..self.clone() })
+    }
+
+    /// The interface with this index beside this one, with the name that it has now. The socket is in their network
+    /// namespace.
+    pub(crate) fn sibling(&self, socket: BorrowedFd<'_>, index: u32) -> io::Result<Self> {
+        Ok(Self { index, name: CString::from(&*ioctl::name_of(socket, index)?), ..self.clone() })
+    }
+}
+
+/// Asks for a property of the interface with this index in the network namespace of this socket.
+pub(crate) fn query_index<T>(
+    socket: BorrowedFd<'_>,
+    index: u32,
+    ask: impl Fn(BorrowedFd<'_>, &CStr) -> io::Result<T>,
+) -> io::Result<T> {
+    let name = ioctl::name_of(socket, index)?;
+    ask(socket, &name)
 }
 
 /// The same index and name in the same network namespace.

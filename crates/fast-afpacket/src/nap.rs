@@ -5,6 +5,7 @@
 //! gives up by itself after some milliseconds, and the wait goes on where it can be ended at any moment:
 //! [`wait`](crate::wait).
 
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -33,6 +34,14 @@ impl Naps {
         // Where that is refused, no call ever waits in the kernel.
         let are_bounded = sockopt::set_receive_timeout(socket, NAP).is_ok();
         Self { are_bounded, expected: AtomicU8::new(0) }
+    }
+
+    /// Bounds them on a socket that is to take the place of the first.
+    pub(crate) fn bound_too(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        match self.are_bounded {
+            true => sockopt::set_receive_timeout(socket, NAP),
+            false => Ok(()),
+        }
     }
 
     pub(crate) const fn are_bounded(&self) -> bool {

@@ -69,6 +69,27 @@ impl Stamping {
         self.request
     }
 
+    /// Asks the same again: of a socket that is to take the place of the first, or of another interface's clock. Of the same
+    /// socket, the kernel's count goes on.
+    pub(crate) fn renew(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        match self.request.flags {
+            0 => Ok(()),
+            _ => self.request.set(socket),
+        }
+    }
+
+    /// Puts a new socket in the place of the first, by `replace`. Its count begins at 0.
+    pub(crate) fn change_socket(&self, replace: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let Keys::Counted(ledger) = &self.keys else {
+            return replace();
+        };
+        let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        replace()?;
+        // A stamp of the old socket may have been read and not been looked up yet: the ledger keeps what is owed.
+        ledger.restarted();
+        Ok(())
+    }
+
     pub(crate) const fn gives_tx_stamps(&self) -> bool {
         !matches!(self.keys, Keys::None)
     }

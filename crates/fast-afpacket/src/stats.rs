@@ -24,7 +24,8 @@ pub struct Stats {
     pub unstamped: u64,
     /// Frames that were read into a buffer too small for them, or that did not fit into the slot or block of a ring.
     pub truncated: u64,
-    /// Frames that were received before the filter was changed and thrown away for that reason.
+    /// Frames that were received before the filter was changed, or before a member of a fanout group was
+    /// [rebound](crate::PacketSocket::rebind), and thrown away for that reason.
     pub discarded: u64,
     /// TX stamps that could not be attributed to a key beyond doubt and were thrown away. 0 where the kernel
     /// takes the caller's keys.
@@ -146,7 +147,7 @@ impl Counter {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

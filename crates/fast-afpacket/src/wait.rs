@@ -10,7 +10,7 @@ mod tasks;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,12 @@ pub(crate) struct Waits {
     closed: AtomicBool,
     gone: AtomicBool,
     link_watched: AtomicBool,
+    follows_name: bool,
+    /// Whether tasks wait here, with descriptors of their own.
+    #[cfg(feature = "tokio")]
+    serve_tasks: AtomicBool,
+    /// How often another socket has taken the place of the one that is waited on.
+    replacements: AtomicU64,
 }
 
 /// How often a wait looks whether an interface that went down is gone for good. The kernel does not say so: its one
@@ -37,6 +43,15 @@ pub(crate) struct Waits {
 pub(crate) const LINK_WATCH_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Waits {
+    /// `follows_name`: whether an interface that is gone is waited for, as one that is down is.
+    pub(crate) fn new(follows_name: bool) -> Self {
+        Self { follows_name, ..Self::default() }
+    }
+
+    pub(crate) const fn follows_name(&self) -> bool {
+        self.follows_name
+    }
+
     pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
         self.nonblocking.store(nonblocking, Ordering::SeqCst);
         self.wake_all();
@@ -48,9 +63,40 @@ impl Waits {
         self.wake_all();
     }
 
-    /// The interface was removed: nothing can be waited for any more.
+    /// The interface was removed: nothing can be waited for until it is [back](Self::set_back).
     pub(crate) fn set_gone(&self) {
         self.gone.store(true, Ordering::SeqCst);
+        self.wake_all();
+    }
+
+    /// The socket is bound to an interface again. Whether that is up, a look will show.
+    pub(crate) fn set_back(&self) {
+        self.gone.store(false, Ordering::SeqCst);
+        self.watch_link(true);
+    }
+
+    /// Tasks wait here from now on, or no longer.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn set_serve_tasks(&self, serve_tasks: bool) {
+        self.serve_tasks.store(serve_tasks, Ordering::SeqCst);
+    }
+
+    /// Refuses to put another socket in the place of the one that is waited on while tasks hold duplicates of it, which
+    /// would never be ready again.
+    pub(crate) fn check_replaceable(&self) -> io::Result<()> {
+        #[cfg(feature = "tokio")]
+        if self.serve_tasks.load(Ordering::SeqCst) {
+            let why = "a member of a fanout group needs another socket to be bound anew, and tasks wait on this one: take it \
+                       back (into_inner), and rebind it";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
+        Ok(())
+    }
+
+    /// Another socket has taken the place of the one that is waited on, under the same number: whoever waits shall wait on
+    /// that.
+    pub(crate) fn set_replaced(&self) {
+        self.replacements.fetch_add(1, Ordering::SeqCst);
         self.wake_all();
     }
 
@@ -123,6 +169,8 @@ struct Slot {
     /// Whether the event is set. Changed under the lock of the state only.
     is_set: AtomicBool,
     edges: Option<Edges>,
+    /// How many replacements of the socket the edges know of. Used by the one call that has the slot.
+    replacements: AtomicU64,
 }
 
 impl Slot {
@@ -251,6 +299,8 @@ impl Wait {
             None => Arc::new(Slot {
                 event: Event::new()?,
                 is_set: AtomicBool::new(false),
+                // Read before the socket is looked at.
+                replacements: AtomicU64::new(all.replacements.load(Ordering::SeqCst)),
                 edges: target.edge_triggered.then(|| Edges::of(target.fd, target.events)).transpose()?,
             }),
         };
@@ -288,6 +338,7 @@ impl Waiting<'_> {
     /// `ETIMEDOUT` deadline passed.
     pub(crate) fn park(&self, patience: Patience) -> io::Result<()> {
         let timeout = self.wait.time_left(self.all, patience)?;
+        self.follow_replacements()?;
         let look_again = self.all.is_link_watched().then_some(LINK_WATCH_INTERVAL);
         let limit = match patience {
             Patience::Until(limit) => Some(limit.saturating_duration_since(Instant::now())),
@@ -311,6 +362,18 @@ impl Waiting<'_> {
             Some(edges) if socket.is_ready() => edges.take(),
             _ => Ok(()),
         }
+    }
+
+    /// A socket that was closed is no longer watched by what watched its edges; the one in its place has to be.
+    fn follow_replacements(&self) -> io::Result<()> {
+        let replacements = self.all.replacements.load(Ordering::SeqCst);
+        if self.slot.replacements.load(Ordering::Relaxed) != replacements {
+            if let Some(edges) = &self.slot.edges {
+                edges.watch(self.target.fd, self.target.events)?;
+            }
+            self.slot.replacements.store(replacements, Ordering::Relaxed);
+        }
+        Ok(())
     }
 }
 

@@ -73,7 +73,9 @@ impl<K: Send + 'static> AsyncRxRing<K> {
     ///
     /// Not here, but the first call that has to wait does if the runtime was built without I/O (`enable_io`).
     pub fn new(ring: RxRing<K>) -> io::Result<Self> {
-        Ok(Self { source: LazySource::default(), runtime: super::runtime()?, ring: Elsewhere::new(ring) })
+        let runtime = super::runtime()?;
+        ring.serve_tasks(true);
+        Ok(Self { source: LazySource::default(), runtime, ring: Elsewhere::new(ring) })
     }
 
     /// The ring itself: its counts, [`close`](RxRing::close).
@@ -83,7 +85,9 @@ impl<K: Send + 'static> AsyncRxRing<K> {
 
     /// Takes the ring back.
     pub fn into_inner(self) -> RxRing<K> {
-        self.ring.into_inner()
+        let ring = self.ring.into_inner();
+        ring.serve_tasks(false);
+        ring
     }
 
     /// A handle for others, while a call waits: [`RxRing::control`].

@@ -39,7 +39,10 @@ use crate::tx_report::{TxKey, TxReport};
 /// # When the interface goes down, or away
 ///
 /// As with [`PacketSocket`]: one call of each kind that waits fails with `ENETDOWN`; when the interface is removed, every
-/// call fails with `ENODEV`, within 50 ms if it was down before.
+/// call fails with `ENODEV`, within 50 ms if it was down before; with [`Options::follow_name`](crate::Options::follow_name) the
+/// calls wait until it is made again. The one task that finds it there binds to it, which takes some milliseconds. Members of a
+/// fanout group cannot be bound anew here: their calls fail with `Unsupported` then, until the socket is taken back
+/// ([`into_inner`](Self::into_inner)) and [rebound](PacketSocket::rebind).
 ///
 /// # Other runtimes
 ///
@@ -94,6 +97,7 @@ impl AsyncPacketSocket {
     /// Not here, but the first call that has to wait does if the runtime was built without I/O (`enable_io`).
     pub fn new(socket: PacketSocket) -> io::Result<Self> {
         let runtime = super::runtime()?;
+        socket.waits().set_serve_tasks(true);
         let (receive, send, tx_stamp) = <(LazySource, LazySource, LazySource)>::default();
         Ok(Self { receive, send, tx_stamp, runtime, socket: Elsewhere::new(socket) })
     }
@@ -105,7 +109,9 @@ impl AsyncPacketSocket {
 
     /// Takes the socket back.
     pub fn into_inner(self) -> PacketSocket {
-        self.socket.into_inner()
+        let socket = self.socket.into_inner();
+        socket.waits().set_serve_tasks(false);
+        socket
     }
 }
 
@@ -280,7 +286,7 @@ impl AsyncPacketSocket {
                 let edges = Edges::of(socket.tx_fd(), 0)?;
                 if socket.is_dual() {
                     // The sending socket is not told of the link.
-                    edges.add(socket.as_fd(), 0)?;
+                    edges.watch(socket.as_fd(), 0)?;
                 }
                 self.watch(edges)
             })?;

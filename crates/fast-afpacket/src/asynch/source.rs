@@ -75,7 +75,9 @@ impl Source {
             return Poll::Pending;
         }
         // If the interface turns out to be gone, this wakes all who wait, and this task with them.
-        link.look_after();
+        if let Err(error) = link.look_after() {
+            return Poll::Ready(Err(error));
+        }
         match ticks.poll_none(&self.runtime, cx) {
             Ok(()) => Poll::Pending,
             Err(error) => Poll::Ready(Err(error)),

@@ -300,6 +300,11 @@ impl FanoutGroup {
         Ok(())
     }
 
+    /// Whether there are members whose interface is gone, and which hold the id that the group had there.
+    pub(crate) fn has_stranded_members(&self) -> bool {
+        self.lock().members.iter().filter_map(Weak::upgrade).any(|member| is_stranded(&member))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -313,13 +318,20 @@ impl FanoutGroup {
 }
 
 impl State {
+    /// The members that are bound to the group's interface. Those whose interface is gone belong to a group of the kernel's
+    /// that is no use any more.
     fn members(&self) -> Vec<Arc<OwnedFd>> {
-        self.members.iter().filter_map(Weak::upgrade).collect()
+        self.members.iter().filter_map(Weak::upgrade).filter(|member| !is_stranded(member)).collect()
     }
 
     fn has_members(&self) -> bool {
-        self.members.iter().any(|member| member.strong_count() > 0)
+        !self.members().is_empty()
     }
+}
+
+/// Whether the interface of a member is gone.
+fn is_stranded(member: &OwnedFd) -> bool {
+    sys::local_address(member.as_fd()).is_ok_and(|address| address.sll_ifindex < 0)
 }
 
 impl Program {

@@ -1,9 +1,11 @@
 //! The order in which the kernel is told the options, and what is refused before it is asked.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::{Options, Sockets};
 use crate::addr::{EtherType, MacAddr};
+use crate::bound::{Belongings, Bound};
 use crate::error::{Context, Error, Step};
 use crate::fanout::FanoutMember;
 use crate::fanout_refusal::FanoutRefusal;
@@ -12,7 +14,7 @@ use crate::granted::{Granted, withheld_by};
 use crate::interface::Interface;
 use crate::nic::{ConfigureNic, NicGrant, NicLoan};
 use crate::socket::{PacketSocket, Parts};
-use crate::stamping::{self, Manner, Stamping};
+use crate::stamping::{Manner, Stamping};
 use crate::sys::{self, abi, sockopt};
 use crate::timestamp::Timestamping;
 
@@ -55,11 +57,8 @@ impl Options {
         let mut asked_of_receiver = None;
         if let Some(tx) = &tx {
             // Protocol 0: it receives nothing, and the kernel finds each frame's own protocol when it sends.
-            self.bind_to(tx, EtherType::new(0), interface)?;
-            let stamps = self.timestamping.intersection(Timestamping::RX);
-            let manner = Manner { phc: self.bind_phc, ..Manner::default() };
-            let asked = stamping::ask(rx.as_fd(), stamps, manner).during(Step::Timestamping, name)?;
-            asked_of_receiver = Some(asked);
+            self.bind_to(tx.as_fd(), EtherType::new(0), interface)?;
+            asked_of_receiver = Some(self.ask_for_rx_stamps(rx.as_fd(), name)?);
         }
         let sending = tx.as_ref().unwrap_or(&rx).as_fd();
         let sending_stamps = match &tx {
@@ -72,12 +71,7 @@ impl Options {
         let sorts_stamps = !asked_of_receiver.unwrap_or(stamping.request()).is_answered_strictly();
         sockopt::set_packet(rx.as_fd(), libc::PACKET_AUXDATA, 1).during(Step::Auxdata, name)?;
         self.limit_reception(rx.as_fd(), name)?;
-        if let Some(clock) = self.launch_clock {
-            // Reports are for those who read stamps.
-            let set = sockopt::set_txtime(sending, clock.id(), stamping.gives_tx_stamps());
-            set.during(Step::LaunchClock, name)?;
-        }
-        let without_queue = self.bypass_queue(sending, name)?;
+        let without_queue = self.set_up_sending(sending, &stamping, name)?;
         let granted = Granted {
             timestamping: self.timestamping - withheld_by(nic) - without_queue,
             nic,
@@ -87,11 +81,11 @@ impl Options {
             send_buffer: buffer_size(sending, libc::SO_SNDBUF).during(Step::SendBuffer, name)?,
             ring: None,
         };
-        let fanout = self.bind_and_join(&rx, interface)?;
+        let fanout = self.bind_and_join(rx.as_fd(), interface, |socket| self.attach_filter(socket))?;
+        let (memberships, follow_name, filter) = (self.memberships(), self.follow_name, self.filter.clone());
         let parts = Parts {
             rx,
             tx,
-            interface: interface.clone(),
             protocol: self.protocol,
             cooked: self.cooked,
             offload: self.offload,
@@ -100,19 +94,13 @@ impl Options {
             stamping,
             asked: self.timestamping,
             sorts_stamps,
-            granted,
-            _fanout: fanout,
-            _nic_loan: nic_loan,
+            follow_name,
+            filter,
+            bound: Bound::new(interface.clone(), Belongings { options: self, granted, fanout, nic_loan }),
         };
         let socket = PacketSocket::from_parts(parts);
-        if self.promiscuous {
-            socket.set_promiscuous(true)?;
-        }
-        if self.all_multicast {
-            socket.set_all_multicast(true)?;
-        }
-        for group in self.multicast {
-            socket.join_multicast(group)?;
+        for membership in memberships {
+            socket.begin_membership(membership)?;
         }
         Ok(socket)
     }
@@ -147,10 +135,18 @@ impl Options {
         if self.fanout.is_none() && self.ignore_outgoing.unwrap_or(self.dual) {
             sockopt::set_packet(socket, libc::PACKET_IGNORE_OUTGOING, 1).during(Step::IgnoreOutgoing, name)?;
         }
-        if let Some(filter) = &self.filter {
-            sockopt::attach_filter(socket, &filter.to_raw()).map_err(|why| Error::of_filter(socket, name, why))?;
+        if self.filter.is_some() {
+            self.attach_filter(socket).map_err(|why| Error::of_filter(socket, name, why))?;
         }
         Ok(())
+    }
+
+    /// Puts the filter into force, or none.
+    pub(crate) fn attach_filter(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        match &self.filter {
+            Some(filter) => sockopt::attach_filter(socket, &filter.to_raw()),
+            None => sockopt::detach_filter(socket),
+        }
     }
 
     /// The memberships that were asked for, each once.
@@ -181,10 +177,7 @@ impl Options {
         if self.offload {
             sockopt::set_packet(socket, libc::PACKET_VNET_HDR, 1).during(Step::Offload, name)?;
         }
-        if self.bind_phc.is_some() {
-            let index = interface.index().cast_signed();
-            sockopt::set_socket(socket, abi::SO_BINDTOIFINDEX, index).during(Step::Timestamping, name)?;
-        }
+        self.tie_to(socket, interface).during(Step::Timestamping, name)?;
         if let Some(bytes) = self.receive_buffer {
             set_buffer(socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, bytes).during(Step::ReceiveBuffer, name)?;
         }
@@ -200,49 +193,60 @@ impl Options {
         Ok(fd)
     }
 
-    /// Binds the receiving socket, whose filter is in force, and makes it a member of its group, if it has one.
-    pub(crate) fn bind_and_join(&self, rx: &OwnedFd, interface: &Interface) -> Result<Option<FanoutMember>, Error> {
+    /// Binds the receiving socket, whose filter is in force, and makes it a member of its group, if it has one. For that
+    /// the filter is put out of force; `let_in` puts it into force again.
+    pub(crate) fn bind_and_join(
+        &self,
+        socket: BorrowedFd<'_>,
+        interface: &Interface,
+        let_in: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>,
+    ) -> Result<Option<FanoutMember>, Error> {
         let Some(group) = &self.fanout else {
-            return self.bind_to(rx, self.protocol, interface).map(|()| None);
+            return self.bind_to(socket, self.protocol, interface).map(|()| None);
         };
-        let (socket, name) = (rx.as_fd(), &*interface.name());
+        let name = &*interface.name();
         // Only a bound socket can join, and one that is bound receives what the group's members receive too.
         let refused = |why| Error::of_filter(socket, name, why);
         sockopt::attach_filter(socket, &Filter::nothing().to_raw()).map_err(refused)?;
-        self.bind_to(rx, self.protocol, interface)?;
+        self.bind_to(socket, self.protocol, interface)?;
         let member = group.join(socket, interface, self.protocol)?;
-        match &self.filter {
-            Some(filter) => sockopt::attach_filter(socket, &filter.to_raw()),
-            None => sockopt::detach_filter(socket),
-        }
-        .map_err(refused)?;
+        let_in(socket).map_err(refused)?;
         Ok(Some(member))
     }
 
     /// Leaves out the queueing discipline, if that was asked for. Gives the stamps that there are not any more.
     pub(crate) fn bypass_queue(&self, sending: BorrowedFd<'_>, name: &str) -> Result<Timestamping, Error> {
-        if !self.qdisc_bypass {
-            return Ok(Timestamping::empty());
+        if self.qdisc_bypass {
+            sockopt::set_packet(sending, libc::PACKET_QDISC_BYPASS, 1).during(Step::QdiscBypass, name)?;
         }
-        sockopt::set_packet(sending, libc::PACKET_QDISC_BYPASS, 1).during(Step::QdiscBypass, name)?;
-        Ok(Timestamping::TX_SCHEDULED)
+        Ok(self.without_queue())
     }
 
-    pub(crate) fn bind_to(&self, socket: &OwnedFd, protocol: EtherType, interface: &Interface) -> Result<(), Error> {
+    /// The stamps that there are not without the queueing discipline.
+    pub(crate) fn without_queue(&self) -> Timestamping {
+        if self.qdisc_bypass { Timestamping::TX_SCHEDULED } else { Timestamping::empty() }
+    }
+
+    pub(crate) fn bind_to(
+        &self,
+        socket: BorrowedFd<'_>,
+        protocol: EtherType,
+        interface: &Interface,
+    ) -> Result<(), Error> {
         let address = abi::link_address(protocol.value(), interface.index().cast_signed());
-        sys::bind(socket.as_fd(), &address).during(Step::Bind, &interface.name())
+        sys::bind(socket, &address).during(Step::Bind, &interface.name())
     }
 }
 
 /// Sets a buffer's size beyond the system's limit if this process may, within it otherwise.
-fn set_buffer(socket: BorrowedFd<'_>, force: i32, plain: i32, bytes: usize) -> std::io::Result<()> {
+fn set_buffer(socket: BorrowedFd<'_>, force: i32, plain: i32, bytes: usize) -> io::Result<()> {
     // The kernel doubles the value, in an int.
     let bytes = i32::try_from(bytes).unwrap_or(i32::MAX).min(i32::MAX / 2);
     sockopt::set_socket(socket, force, bytes).or_else(|_| sockopt::set_socket(socket, plain, bytes))
 }
 
 /// The size in the unit in which it was asked for: the kernel doubles it, to have room for its own bookkeeping.
-pub(crate) fn buffer_size(socket: BorrowedFd<'_>, option: i32) -> std::io::Result<usize> {
+pub(crate) fn buffer_size(socket: BorrowedFd<'_>, option: i32) -> io::Result<usize> {
     let doubled = sockopt::socket_option(socket, option)?;
     Ok(usize::try_from(doubled).unwrap_or(0) / 2)
 }

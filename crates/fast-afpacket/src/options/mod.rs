@@ -2,6 +2,7 @@
 
 mod bind;
 mod given;
+mod rebind;
 
 pub(crate) use bind::buffer_size;
 pub use given::DescriptorRefusal;
@@ -61,6 +62,7 @@ pub struct Options {
     qdisc_bypass: bool,
     pub(crate) offload: bool,
     pub(crate) launch_clock: Option<LaunchClock>,
+    pub(crate) follow_name: bool,
 }
 
 impl Default for Options {
@@ -89,6 +91,7 @@ impl Default for Options {
             qdisc_bypass: false,
             offload: false,
             launch_clock: None,
+            follow_name: false,
         }
     }
 }
@@ -349,6 +352,39 @@ impl Options {
     #[doc(alias = "PACKET_VNET_HDR")]
     pub fn offload(mut self, offload: bool) -> Self {
         self.offload = offload;
+        self
+    }
+
+    /// Go on with the interface that is made again under the same name, when this one is removed or moved away. Default: no,
+    /// every call fails with `ENODEV` then, until [`PacketSocket::rebind`].
+    ///
+    /// An interface that is gone is then one that is down: one call says `ENETDOWN`, sending says so as long as it is gone,
+    /// and waits go on, looking for the name every 50 ms. As soon as it is there, the socket is bound to it, with all that it
+    /// had: filter, memberships, timestamps, ring, fanout group, the loan of the NIC. Calls that do not wait look too, each
+    /// time that they find nothing.
+    ///
+    /// If something cannot be had of the new interface (a card that does not lend its setting:
+    /// [`ConfigureNic::Required`]), the call that finds out fails with an [`io::Error`](std::io::Error) that holds an
+    /// [`Error`](crate::Error), which names the step; the next call tries again.
+    ///
+    /// What [`PacketSocket::rebind`] says of the keys of sent frames and of fanout groups goes for this too.
+    ///
+    /// ```no_run
+    /// use fast_afpacket::{Interface, PacketSocket};
+    ///
+    /// let socket = PacketSocket::options().follow_name(true).bind(&Interface::by_name("tap0")?)?;
+    /// let mut buf = [0; 2048];
+    /// loop {
+    ///     match socket.recv(&mut buf) {
+    ///         Ok(meta) => println!("{} bytes", meta.len),
+    ///         Err(error) if error.kind() == std::io::ErrorKind::NetworkDown => eprintln!("{:?}", socket.link_state()),
+    ///         Err(error) => return Err(error.into()),
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn follow_name(mut self, follow_name: bool) -> Self {
+        self.follow_name = follow_name;
         self
     }
 

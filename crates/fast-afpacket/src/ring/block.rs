@@ -96,7 +96,7 @@ impl<'b> IntoIterator for &'b Block<'_> {
 impl Drop for Block<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.tally.add_to(&self.shared.counters, self.shared.granted.timestamping);
+        self.tally.add_to(&self.shared.counters, self.shared.stamps);
     }
 }
 

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use super::block::{Block, Frames, Header, Tally};
 use super::frame::{Frame, Placed};
+use super::lifecycle::Remake;
 use super::shape::{RingShape, Way};
 use super::slot::HeldFrame;
 use super::{RxRing, Shared};
+use crate::bound::{Belongings, Bound};
 use crate::granted::Granted;
 use crate::interface::Interface;
 use crate::nic::NicGrant;
+use crate::options::Options;
 use crate::stats::Counters;
 use crate::sys;
 use crate::sys::mmap::{self, Layout, SharedRing};
@@ -66,26 +69,29 @@ pub struct PlayedRing<K> {
 impl<K> PlayedRing<K> {
     /// The ring that a kernel would have made, with a reader that does not wait; `None` for a shape that is refused.
     pub fn new(shape: RingShape<K>) -> Option<Self> {
-        let (_, layout) = shape.check(mmap::page_size(), Way::Receive).ok()?;
+        let (request, layout) = shape.check(mmap::page_size(), Way::Receive).ok()?;
+        let granted = Granted {
+            timestamping: Timestamping::RX,
+            nic: NicGrant::NotAsked,
+            phc: None,
+            own_keys: false,
+            receive_buffer: 0,
+            send_buffer: 0,
+            ring: None,
+        };
+        let belongings = Belongings { options: Options::default(), granted, fanout: None, nic_loan: None };
         let shared = Shared {
             socket: sys::ioctl_socket().ok()?,
-            interface: Interface::nowhere(),
-            granted: Granted {
-                timestamping: Timestamping::RX,
-                nic: NicGrant::NotAsked,
-                phc: None,
-                own_keys: false,
-                receive_buffer: 0,
-                send_buffer: 0,
-                ring: None,
-            },
+            stamps: granted.timestamping,
             waits: Waits::default(),
             counters: Counters::default(),
-            _fanout: None,
+            is_member: false,
+            remake: Remake::new(request, layout),
+            bound: Bound::new(Interface::nowhere(), belongings),
         };
         shared.waits.set_nonblocking(true);
         let ring = SharedRing::anonymous(layout).ok()?;
-        Some(Self { ring: RxRing::new(ring, Arc::new(shared), None), layout })
+        Some(Self { ring: RxRing::new(ring, Arc::new(shared)), layout })
     }
 
     /// Writes into the unit at this offset, as the kernel does: bytes first, its status last.

@@ -5,6 +5,7 @@ mod control;
 mod frame;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+mod lifecycle;
 #[cfg(test)]
 mod made;
 mod open;
@@ -18,12 +19,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::bound::Bound;
 use crate::error::{Context, Error, Step};
-use crate::fanout::FanoutMember;
 use crate::granted::Granted;
 use crate::interface::Interface;
 use crate::link::Link;
-use crate::nic::NicLoan;
 use crate::stats::{Counters, Stats};
 use crate::sys::mmap::SharedRing;
 use crate::sys::sockopt;
@@ -31,6 +31,7 @@ use crate::timestamp::Timestamping;
 use crate::wait::{Patience, Target, Waiting, Waits};
 use block::Header;
 use frame::Placed;
+use lifecycle::Remake;
 
 pub use block::{Block, Frames};
 pub use control::RingControl;
@@ -93,15 +94,16 @@ pub use slot::HeldFrame;
 /// # When the interface goes down, or away
 ///
 /// As with a [`PacketSocket`](crate::PacketSocket): what was received can be read; then one call fails with `ENETDOWN`,
-/// and the ring goes on when the interface is up again. Once it is removed, every call fails with `ENODEV`.
+/// and the ring goes on when the interface is up again ([`link_state`](Self::link_state)). Once it is removed, every call
+/// fails with `ENODEV`, until the ring is [rebound](Self::rebind) to the interface that was made again under that name. A ring
+/// that [follows the name](crate::Options::follow_name) waits for it, and goes on by itself.
 #[doc(alias("PACKET_RX_RING", "PACKET_MMAP"))]
 pub struct RxRing<K = ByBlock> {
-    // The order matters: a socket whose memory is still mapped lives on when it is closed. A NIC is given back last.
+    // The order matters: a socket whose memory is still mapped lives on when it is closed.
     ring: SharedRing,
     shared: Arc<Shared>,
     /// Calls in a row that found nothing.
     empty_tries: u32,
-    _nic_loan: Option<NicLoan>,
     _kind: PhantomData<fn() -> K>,
 }
 
@@ -111,16 +113,20 @@ const TRIES_PER_LOOK: u32 = 4096;
 /// What a ring's reader and those that control it have in common.
 struct Shared {
     socket: OwnedFd,
-    interface: Interface,
-    granted: Granted,
+    /// The stamps that were granted when the ring was opened.
+    stamps: Timestamping,
     waits: Waits,
     counters: Counters,
-    _fanout: Option<FanoutMember>,
+    /// Whether the socket is a member of a fanout group.
+    is_member: bool,
+    remake: Remake,
+    /// Last, as a NIC is given back last.
+    bound: Bound,
 }
 
 impl Shared {
     fn link(&self) -> Link<'_> {
-        Link { socket: self.socket.as_fd(), interface: &self.interface, waits: &self.waits, is_told: true }
+        Link { owner: self, waits: &self.waits }
     }
 
     /// Takes the kernel's report that the link went down, if there is one.
@@ -148,12 +154,12 @@ impl Shared {
     #[cold]
     fn look_after_link(&self) -> io::Result<()> {
         self.take_link_report()?;
-        self.link().look_after();
+        self.link().look_after()?;
         self.waits.check_may_wait()
     }
 
     fn stats(&self) -> Result<Stats, Error> {
-        self.counters.read(self.socket.as_fd()).during(Step::Statistics, &self.interface.name())
+        self.counters.read(self.socket.as_fd()).during(Step::Statistics, &self.bound.name())
     }
 }
 
@@ -224,6 +230,7 @@ fn holds_frames(ring: &SharedRing) -> bool {
 #[cold]
 fn find_block(ring: &mut SharedRing, shared: &Shared, patience: Patience) -> io::Result<()> {
     let mut waiting = None;
+    shared.change_ring(ring);
     while !holds_frames(ring) {
         if ring.is_ready() {
             // When a frame is so long that it needs a block of its own, the kernel hands over the one before as it is,
@@ -231,6 +238,7 @@ fn find_block(ring: &mut SharedRing, shared: &Shared, patience: Patience) -> io:
             drop(ring.lend());
         } else {
             shared.wait(patience, &mut waiting)?;
+            shared.change_ring(ring);
         }
         shared.waits.check_open()?;
     }
@@ -295,6 +303,7 @@ impl RxRing<ByFrame> {
             if *empty_tries == TRIES_PER_LOOK {
                 *empty_tries = 0;
                 shared.look_after_link()?;
+                shared.change_ring(ring);
             }
             return Ok(None);
         }
@@ -321,7 +330,7 @@ fn find_frame(ring: &mut SharedRing, shared: &Shared) -> bool {
             if frame.is_truncated() && end >= slot.len() {
                 shared.counters.truncated.add(1);
             }
-            if !frame.has_stamp() && shared.granted.timestamping.intersects(Timestamping::RX) {
+            if !frame.has_stamp() && shared.stamps.intersects(Timestamping::RX) {
                 shared.counters.unstamped.add(1);
             }
             return true;
@@ -336,8 +345,10 @@ fn find_frame(ring: &mut SharedRing, shared: &Shared) -> bool {
 #[cold]
 fn wait_for_frame(ring: &mut SharedRing, shared: &Shared, patience: Patience) -> io::Result<()> {
     let mut waiting = None;
+    shared.change_ring(ring);
     while !find_frame(ring, shared) {
         shared.wait(patience, &mut waiting)?;
+        shared.change_ring(ring);
         shared.waits.check_open()?;
     }
     Ok(())
@@ -345,13 +356,13 @@ fn wait_for_frame(ring: &mut SharedRing, shared: &Shared, patience: Patience) ->
 
 /// What both kinds have.
 impl<K> RxRing<K> {
-    fn new(ring: SharedRing, shared: Arc<Shared>, nic_loan: Option<NicLoan>) -> Self {
-        Self { ring, shared, empty_tries: 0, _nic_loan: nic_loan, _kind: PhantomData }
+    fn new(ring: SharedRing, shared: Arc<Shared>) -> Self {
+        Self { ring, shared, empty_tries: 0, _kind: PhantomData }
     }
 
     /// A handle for other threads.
     pub fn control(&self) -> RingControl {
-        RingControl::new(Arc::downgrade(&self.shared), self.shared.interface.clone())
+        RingControl::new(Arc::downgrade(&self.shared), self.interface().clone())
     }
 
     /// Makes every later call fail with `ECONNABORTED`; for one that waits, use [`control`](Self::control).
@@ -394,27 +405,31 @@ impl<K> RxRing<K> {
     ///
     /// None are known.
     pub fn take_stats(&self) -> Result<Stats, Error> {
-        let Shared { socket, interface, counters, .. } = &*self.shared;
-        counters.take(socket.as_fd()).during(Step::Statistics, &interface.name())
+        let Shared { socket, bound, counters, .. } = &*self.shared;
+        counters.take(socket.as_fd()).during(Step::Statistics, &bound.name())
     }
 
-    /// What the kernel agreed to.
+    /// What the kernel agreed to: when the ring was opened, or when it was last [rebound](Self::rebind).
     pub fn granted(&self) -> Granted {
-        self.shared.granted
+        self.shared.bound.belongings().granted
     }
 
     /// The interface that the ring was opened on, with the name that it had then.
     pub fn interface(&self) -> &Interface {
-        &self.shared.interface
+        self.shared.bound.opened_on()
     }
 }
 
 /// What a ring of tasks needs of it.
 #[cfg(feature = "tokio")]
 impl<K> RxRing<K> {
+    pub(crate) fn serve_tasks(&self, serve_tasks: bool) {
+        self.shared.waits.set_serve_tasks(serve_tasks);
+    }
+
     /// Gives a borrowed setting back, before the ring is dropped.
     pub(crate) fn give_nic_back(&mut self) {
-        self._nic_loan = None;
+        self.shared.bound.belongings().nic_loan = None;
     }
 }
 
@@ -428,9 +443,9 @@ impl<K> AsFd for RxRing<K> {
 impl<K> fmt::Debug for RxRing<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RxRing")
-            .field("interface", &self.shared.interface)
+            .field("interface", self.interface())
             .field("socket", &self.shared.socket)
-            .field("memory", &self.shared.granted.ring)
+            .field("memory", &self.granted().ring)
             .finish_non_exhaustive()
     }
 }

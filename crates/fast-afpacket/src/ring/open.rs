@@ -1,13 +1,16 @@
 //! Opening a ring: the order in which the kernel is told.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
+use super::lifecycle::Remake;
 use super::shape::{Request, RingShape, Way};
 use super::{RxRing, Shared};
+use crate::bound::{Belongings, Bound};
 use crate::error::{Context, Error, Step};
 use crate::granted::{Granted, RingMemory, withheld_by};
 use crate::interface::Interface;
+use crate::link::renew_memberships;
 use crate::options::{Options, Sockets};
 use crate::stamping::{self, Manner};
 use crate::stats::Counters;
@@ -75,30 +78,14 @@ impl Options {
         // Protocol 0: nothing arrives before the socket is bound.
         let socket = self.open(name, interface, &mut sockets)?;
         let fd = socket.as_fd();
-        let version = match request {
-            Request::Frames(_) => abi::TPACKET_V2,
-            Request::Blocks(_) => abi::TPACKET_V3,
-        };
-        sockopt::set_packet(fd, libc::PACKET_VERSION, version).during(Step::Ring, name)?;
-        let stamps = self.timestamping.intersection(Timestamping::RX);
-        stamping::ask(fd, stamps, Manner::default()).during(Step::Timestamping, name)?;
-        if stamps.contains(Timestamping::RX_HARDWARE) {
-            let source = libc::SOF_TIMESTAMPING_RAW_HARDWARE.cast_signed();
-            sockopt::set_packet(fd, libc::PACKET_TIMESTAMP, source).during(Step::Timestamping, name)?;
-        }
-        self.limit_reception(fd, name)?;
-        match request {
-            Request::Frames(request) => sockopt::rx_ring_of_frames(fd, request),
-            Request::Blocks(request) => sockopt::rx_ring_of_blocks(fd, request),
-        }
-        .during(Step::Ring, name)?;
+        self.prepare_ring(fd, &request, name)?;
         // A group takes no ring that is mapped already. What arrives before it is mapped is in it all the same.
-        let fanout = self.bind_and_join(&socket, interface)?;
+        let fanout = self.bind_and_join(fd, interface, |socket| self.attach_filter(socket))?;
         let (ring, mapped) = SharedRing::map(fd, layout).during(Step::Ring, name)?;
         let memory =
             RingMemory { bytes: shape.memory().unwrap_or(0), locked: mapped.locked, populated: mapped.populated };
         let granted = Granted {
-            timestamping: stamps.difference(withheld_by(nic)),
+            timestamping: self.timestamping.intersection(Timestamping::RX) - withheld_by(nic),
             nic,
             phc: interface.phc_through(fd),
             own_keys: false,
@@ -106,18 +93,37 @@ impl Options {
             send_buffer: 0,
             ring: Some(memory),
         };
-        let index = interface.index().cast_signed();
-        for (kind, mac) in self.memberships() {
-            sockopt::membership(fd, true, index, kind, mac.octets()).during(Step::Membership, name)?;
-        }
+        renew_memberships(fd, interface, self.memberships().into_iter())?;
         let shared = Shared {
             socket,
-            interface: interface.clone(),
-            granted,
-            waits: Waits::default(),
+            stamps: granted.timestamping,
+            waits: Waits::new(self.follow_name),
             counters: Counters::default(),
-            _fanout: fanout,
+            is_member: fanout.is_some(),
+            remake: Remake::new(request, layout),
+            bound: Bound::new(interface.clone(), Belongings { options: self, granted, fanout, nic_loan }),
         };
-        Ok(RxRing::new(ring, Arc::new(shared), nic_loan))
+        Ok(RxRing::new(ring, Arc::new(shared)))
+    }
+
+    /// All that there is to be before the socket is bound: stamps, filter, the ring.
+    pub(super) fn prepare_ring(&self, socket: BorrowedFd<'_>, request: &Request, name: &str) -> Result<(), Error> {
+        let version = match request {
+            Request::Frames(_) => abi::TPACKET_V2,
+            Request::Blocks(_) => abi::TPACKET_V3,
+        };
+        sockopt::set_packet(socket, libc::PACKET_VERSION, version).during(Step::Ring, name)?;
+        let stamps = self.timestamping.intersection(Timestamping::RX);
+        stamping::ask(socket, stamps, Manner::default()).during(Step::Timestamping, name)?;
+        if stamps.contains(Timestamping::RX_HARDWARE) {
+            let source = libc::SOF_TIMESTAMPING_RAW_HARDWARE.cast_signed();
+            sockopt::set_packet(socket, libc::PACKET_TIMESTAMP, source).during(Step::Timestamping, name)?;
+        }
+        self.limit_reception(socket, name)?;
+        match request {
+            Request::Frames(request) => sockopt::rx_ring_of_frames(socket, *request),
+            Request::Blocks(request) => sockopt::rx_ring_of_blocks(socket, *request),
+        }
+        .during(Step::Ring, name)
     }
 }

@@ -140,6 +140,6 @@ impl PacketSocket {
 
     /// Gives a borrowed setting back, before the socket is dropped.
     pub(crate) fn give_nic_back(&mut self) {
-        self.parts._nic_loan = None;
+        self.parts.bound.belongings().nic_loan = None;
     }
 }

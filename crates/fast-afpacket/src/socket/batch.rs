@@ -131,7 +131,7 @@ impl PacketSocket {
 
     /// Sends the first of these frames and as many more as one system call takes.
     #[inline]
-    fn send_some<'a>(&self, patience: Patience, frames: &[TxFrame<'a>]) -> io::Result<usize> {
+    fn send_some<'a>(&'a self, patience: Patience, frames: &[TxFrame<'a>]) -> io::Result<usize> {
         let one_by_one = !self.parts.stamping.has_own_keys();
         let frames = frames.iter().take(SEND_MAX).take_while(|frame| !(one_by_one && frame.key.is_some()));
         self.transmit(patience, || {

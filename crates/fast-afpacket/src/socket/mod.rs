@@ -2,8 +2,11 @@
 
 mod attempt;
 mod batch;
-mod control;
+mod counts;
+mod filter;
 mod launch;
+mod lifecycle;
+mod memberships;
 mod offload;
 mod receive;
 mod send;
@@ -17,22 +20,23 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use crate::addr::{EtherType, PacketAddr};
+use crate::bound::Bound;
 use crate::error::Error;
-use crate::fanout::FanoutMember;
+use crate::filter::Filter;
 use crate::frame_limit::FrameLimit;
 use crate::granted::Granted;
 use crate::interface::Interface;
 use crate::launch::LaunchClock;
 use crate::link::Link;
 use crate::nap::Naps;
-use crate::nic::NicLoan;
 use crate::options::Options;
 use crate::stamping::Stamping;
 use crate::stats::Counters;
-use crate::sys::{self, abi};
+use crate::sys;
 use crate::timestamp::Timestamping;
 use crate::wait::Waits;
-use control::Memberships;
+use filter::InForce;
+use memberships::Memberships;
 
 pub(crate) use receive::CONTROL_LEN;
 
@@ -52,9 +56,17 @@ pub(crate) use receive::CONTROL_LEN;
 ///
 /// # When the interface goes down, or away
 ///
-/// One call that receives or waits for a TX stamp fails with `ENETDOWN`; frames that were received before remain
-/// readable. Once the interface is up again the same socket goes on. When it is removed, or moved to another network
-/// namespace, every call fails with `ENODEV` as soon as the received frames are read; the socket must be opened anew.
+/// Each time that it goes down, one call that receives or waits for a TX stamp fails with `ENETDOWN`; frames that were
+/// received before remain readable. Once the interface is up again the same socket goes on, from the first frame.
+/// [`link_state`](Self::link_state) says at any time whether it is, and [`link_changes`](Self::link_changes) how often it was
+/// not.
+///
+/// When it is removed, or moved to another network namespace, every call fails with `ENODEV` as soon as the received frames
+/// are read; which of the two it was, [`link_state`](Self::link_state) says as far as it is known. When it is made again under
+/// its name, [`rebind`](Self::rebind) goes on with that. With [`Options::follow_name`] there is no `ENODEV`: calls wait for
+/// the name, and go on by themselves.
+///
+/// When it is renamed, nothing happens: [`current_interface`](Self::current_interface) has its new name.
 ///
 /// # Examples
 ///
@@ -73,14 +85,14 @@ pub struct PacketSocket {
     parts: Parts,
     /// Whether the bytes of a frame without a key are all that the kernel is to be given.
     sends_plainly: bool,
-    /// Where a raw frame goes from a socket that is bound to a protocol: its own interface, protocol unsaid.
-    to_interface: Option<libc::sockaddr_ll>,
+    /// Whether a raw frame goes to the socket's own interface by an address: from one that is bound to a protocol.
+    names_interface: bool,
     waits: Waits,
     naps: Naps,
     counters: Counters,
     memberships: Mutex<Memberships>,
     /// Held while the filter is changed, which takes several steps.
-    filter_change: Mutex<()>,
+    filter: Mutex<InForce>,
     frame_limit: FrameLimit,
 }
 
@@ -88,7 +100,6 @@ pub struct PacketSocket {
 pub(crate) struct Parts {
     pub(crate) rx: OwnedFd,
     pub(crate) tx: Option<OwnedFd>,
-    pub(crate) interface: Interface,
     pub(crate) protocol: EtherType,
     pub(crate) cooked: bool,
     /// Whether an [`Offload`](crate::Offload) stands before each frame.
@@ -101,11 +112,10 @@ pub(crate) struct Parts {
     pub(crate) asked: Timestamping,
     /// Whether the kernel reports stamps of received frames that were not asked for.
     pub(crate) sorts_stamps: bool,
-    pub(crate) granted: Granted,
-    /// Left with the socket.
-    pub(crate) _fanout: Option<FanoutMember>,
-    /// Given back with the socket.
-    pub(crate) _nic_loan: Option<NicLoan>,
+    pub(crate) follow_name: bool,
+    pub(crate) filter: Option<Filter>,
+    /// Last, as a NIC is given back last.
+    pub(crate) bound: Bound,
 }
 
 impl PacketSocket {
@@ -123,22 +133,21 @@ impl PacketSocket {
         Options::default()
     }
 
-    pub(crate) fn from_parts(parts: Parts) -> Self {
+    pub(crate) fn from_parts(mut parts: Parts) -> Self {
         // Bound to a protocol, the kernel would take that for every frame's. Protocol 0 makes it look into the frame.
-        let to_interface =
-            (!parts.cooked && parts.tx.is_none()).then(|| abi::link_address(0, parts.interface.index().cast_signed()));
-        let frame_limit = FrameLimit::new(parts.rx.as_fd(), &parts.interface, parts.cooked);
+        let names_interface = !parts.cooked && parts.tx.is_none();
+        let frame_limit = FrameLimit::new(parts.rx.as_fd(), &parts.bound, parts.cooked);
         let naps = Naps::on(parts.rx.as_fd());
         let sends_plainly = !(parts.cooked || parts.offload || parts.stamps_every_frame);
         Self {
+            waits: Waits::new(parts.follow_name),
+            filter: Mutex::new(InForce::new(parts.filter.take())),
             parts,
             sends_plainly,
-            to_interface,
-            waits: Waits::default(),
+            names_interface,
             naps,
             counters: Counters::default(),
             memberships: Mutex::default(),
-            filter_change: Mutex::default(),
             frame_limit,
         }
     }
@@ -187,6 +196,9 @@ impl PacketSocket {
     ///
     /// Who waits with a poller of their own calls the `try_` methods, [`try_recv`](Self::try_recv) and its kin, which say what
     /// to poll for. The descriptors themselves stay blocking, with a receive timeout of 4 ms.
+    /// That the interface is made again
+    /// under its name ([`Options::follow_name`]) wakes nobody who polls: from an `ENETDOWN` on until
+    /// [`link_state`](Self::link_state) is no longer [gone](crate::LinkState::Gone), call now and then.
     #[doc(alias = "O_NONBLOCK")]
     pub fn set_nonblocking(&self, nonblocking: bool) {
         self.waits.set_nonblocking(nonblocking);
@@ -195,14 +207,15 @@ impl PacketSocket {
 
 /// What it is.
 impl PacketSocket {
-    /// The interface that the socket was bound to, with the name that it had then.
+    /// The interface that the socket was opened on, with the name that it had then. The one that it is bound to now, by its
+    /// name of now, is [`current_interface`](Self::current_interface).
     pub const fn interface(&self) -> &Interface {
-        &self.parts.interface
+        self.parts.bound.opened_on()
     }
 
-    /// What the kernel agreed to.
-    pub const fn granted(&self) -> Granted {
-        self.parts.granted
+    /// What the kernel agreed to: when the socket was opened, or when it was last [rebound](Self::rebind).
+    pub fn granted(&self) -> Granted {
+        self.parts.bound.belongings().granted
     }
 
     /// The address of the socket: the interface's MAC address and index, and the protocol.
@@ -236,7 +249,7 @@ impl PacketSocket {
     }
 
     pub(crate) fn link(&self) -> Link<'_> {
-        Link { socket: self.rx(), interface: &self.parts.interface, waits: &self.waits, is_told: true }
+        Link { owner: self, waits: &self.waits }
     }
 }
 
@@ -250,7 +263,7 @@ impl AsFd for PacketSocket {
 impl fmt::Debug for PacketSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PacketSocket")
-            .field("interface", &self.parts.interface)
+            .field("interface", self.interface())
             .field("protocol", &self.parts.protocol)
             .field("cooked", &self.parts.cooked)
             .field("rx", &self.parts.rx)

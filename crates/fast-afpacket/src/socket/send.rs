@@ -5,7 +5,7 @@ use std::io;
 use super::PacketSocket;
 use super::transmit::{FrameMessage, explained};
 use crate::addr::PacketAddr;
-use crate::sys;
+use crate::sys::{self, Destination};
 use crate::timestamp::Timestamping;
 use crate::tx_frame::TxFrame;
 use crate::tx_report::TxKey;
@@ -34,7 +34,7 @@ impl PacketSocket {
         if !self.sends_plainly {
             return self.send_frame_within(patience, &TxFrame::new(frame));
         }
-        self.transmit(patience, || sys::send(self.tx(), frame, self.to_interface.as_ref()))
+        self.transmit(patience, || sys::send(self.tx(), frame, Destination::interface(self.own_interface())))
     }
 
     /// Sends to an address: on a cooked socket `bytes` is the payload of the frame and the address says destination and

@@ -6,11 +6,11 @@ use super::PacketSocket;
 use crate::addr::{EtherType, PacketAddr};
 use crate::offload::Offload;
 use crate::stamping;
-use crate::sys::{self, abi};
+use crate::sys::{self, InterfaceAddress, To, abi};
 use crate::timestamp::Timestamping;
 use crate::tx_frame::{self, TxFrame};
 use crate::tx_keys::{Refusal, Situation};
-use crate::wait::{Owed, Patience, Target, Waiting};
+use crate::wait::{Patience, Target, Waiting};
 
 /// A frame as `sendmsg(2)` wants it.
 pub(super) type FrameMessage<'a> = sys::Message<'a, { tx_frame::CONTROL_LEN }>;
@@ -18,11 +18,12 @@ pub(super) type FrameMessage<'a> = sys::Message<'a, { tx_frame::CONTROL_LEN }>;
 impl PacketSocket {
     /// Adds to a frame's message what is asked for it.
     #[inline(always)] // worth a third of `send_keyed`
-    pub(super) fn address(&self, message: &mut FrameMessage<'_>, frame: &TxFrame<'_>) -> io::Result<()> {
-        message.to = match self.parts.cooked {
-            false => self.to_interface,
-            true => Some(self.cooked_destination(frame.to.as_ref())?),
-        };
+    pub(super) fn address<'a>(&'a self, message: &mut FrameMessage<'a>, frame: &TxFrame<'_>) -> io::Result<()> {
+        if self.parts.cooked {
+            message.to = To::Address(self.cooked_destination(frame.to.as_ref())?);
+        } else if let Some(interface) = self.own_interface() {
+            message.to = To::Interface(interface);
+        }
         match self.parts.offload {
             true => message.head = Some(frame.offload.to_bytes()),
             false if frame.offload == Offload::NONE => {}
@@ -45,6 +46,12 @@ impl PacketSocket {
         Ok(())
     }
 
+    /// The interface that a raw frame is sent to by an address.
+    #[inline]
+    pub(super) fn own_interface(&self) -> Option<&InterfaceAddress> {
+        self.names_interface.then(|| self.parts.bound.address())
+    }
+
     /// The stamps that a frame with a key asks for.
     #[inline]
     pub(super) fn stamps_of(&self, frame: &TxFrame<'_>) -> Timestamping {
@@ -62,7 +69,7 @@ impl PacketSocket {
             let why = "the address has no EtherType and the socket is bound to all: the frame would have none";
             return Err(invalid(why));
         };
-        Ok(address.to_raw(ether_type, self.parts.interface.index().cast_signed()))
+        Ok(address.to_raw(ether_type, self.parts.bound.index()))
     }
 
     /// Calls `send` until it takes a frame. It must not block.
@@ -73,12 +80,12 @@ impl PacketSocket {
         mut send: impl FnMut() -> io::Result<usize>,
     ) -> io::Result<usize> {
         let mut waiting = None;
-        let mut was_down = false;
+        let mut seen_through = false;
         loop {
             self.waits.check_open()?;
             match send() {
                 Ok(len) => return Ok(len),
-                Err(error) => self.send_failed(error, patience, &mut was_down, &mut waiting)?,
+                Err(error) => self.send_failed(error, patience, &mut seen_through, &mut waiting)?,
             }
         }
     }
@@ -89,7 +96,7 @@ impl PacketSocket {
         &'a self,
         error: io::Error,
         patience: Patience,
-        was_down: &mut bool,
+        seen_through: &mut bool,
         waiting: &mut Option<Waiting<'a>>,
     ) -> io::Result<()> {
         match error.raw_os_error() {
@@ -97,16 +104,23 @@ impl PacketSocket {
             Some(libc::ENETDOWN) => {
                 // An earlier "down" that nobody has read yet is reported to whoever comes first, also to a sender on an
                 // interface that is up again. It is a receiver's to know.
-                if !*was_down && self.link().is_up() {
-                    *was_down = true;
+                if !*seen_through && self.link().is_up() {
+                    *seen_through = true;
                     if self.parts.tx.is_none() {
-                        self.waits.receive.owe_link_down(Owed::AnyCall);
+                        self.link().pass_on_report();
                     }
                     return Ok(());
                 }
                 return Err(self.link().gone_or(error));
             }
-            Some(libc::ENXIO | libc::ENODEV) => return Err(self.link().gone_or(error)),
+            Some(libc::ENXIO | libc::ENODEV) => {
+                // The interface may have been made again, and the socket bound to it a moment ago.
+                if !*seen_through && self.link().is_back()? {
+                    *seen_through = true;
+                    return Ok(());
+                }
+                return Err(self.link().gone_or(error));
+            }
             _ => return Err(error),
         }
         self.link().park(waiting, patience, || {
@@ -127,7 +141,7 @@ impl PacketSocket {
             // The frame is checked against the offload when it has its number already, the offload before.
             return Refusal::PerhapsUnstamped;
         }
-        let max_len = self.frame_limit.max_len(self.tx(), &self.parts.interface);
+        let max_len = self.frame_limit.max_len(self.tx(), &self.parts.bound);
         let situation = Situation { max_len, is_up: self.link().is_up() };
         Refusal::of(error.raw_os_error(), frame.bytes.len(), situation)
     }

@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "the one place for it; every block says why it is sound")]
 
 pub(crate) mod abi;
+mod address;
 pub(crate) mod batch;
 pub(crate) mod cmsg;
 #[cfg(feature = "tokio")]
@@ -21,6 +22,7 @@ pub(crate) mod poll;
 pub(crate) mod ptp;
 #[cfg(feature = "tokio")]
 pub(crate) mod reactor;
+pub(crate) mod rtnetlink;
 pub(crate) mod sockopt;
 pub(crate) mod timex;
 pub(crate) mod tx_slots;
@@ -34,6 +36,7 @@ use std::thread;
 use std::time::Duration;
 
 use abi::SOCKADDR_LL_LEN;
+pub(crate) use address::{Destination, InterfaceAddress, To};
 use cmsg::{ControlBuffer, Encoder};
 
 /// Longer than a processor takes from asking the filter to queueing the frame, where there is no way to know.
@@ -152,6 +155,13 @@ pub(crate) fn local_address(fd: BorrowedFd<'_>) -> io::Result<libc::sockaddr_ll>
     Ok(address)
 }
 
+/// `dup3(2)`: puts the socket `new` in the place of `old`, whose number it gets; `old` is closed, if nobody holds another
+/// descriptor of it. Calls that have begun on the old socket end on it.
+pub(crate) fn replace(old: BorrowedFd<'_>, new: OwnedFd) -> io::Result<()> {
+    // SAFETY: no memory is passed. The number stays open, owned by who owns it; only what it stands for changes.
+    retry(|| check(unsafe { libc::dup3(new.as_raw_fd(), old.as_raw_fd(), libc::O_CLOEXEC) })).map(drop)
+}
+
 /// Waits until every processor has left the kernel's receive path at least once (`membarrier(2)`, which waits for an RCU
 /// grace period): what was being received when this was called has been queued or dropped when it returns. Takes
 /// milliseconds.
@@ -241,12 +251,13 @@ fn receive_into<const N: usize>(
     Ok(Received { len, flags: header.msg_flags, control_len: header.msg_controllen as _ })
 }
 
-/// One `sendto(2)` with `MSG_DONTWAIT`. Without an address the frame goes where the socket is bound.
+/// One `sendto(2)` with `MSG_DONTWAIT`.
 #[inline]
-pub(crate) fn send(fd: BorrowedFd<'_>, data: &[u8], address: Option<&libc::sockaddr_ll>) -> io::Result<usize> {
-    let (address, len) = address_parts(address);
+pub(crate) fn send(fd: BorrowedFd<'_>, data: &[u8], to: Destination<'_>) -> io::Result<usize> {
+    let Destination { address, len, .. } = to;
     retry(|| {
-        // SAFETY: `data` is borrowed for the call; the address is null or points to a live `sockaddr_ll` of that length.
+        // SAFETY: `data` is borrowed for the call; the address is null or points to that many bytes, borrowed likewise.
+        // Of these another thread may change the index meanwhile, an atomic, which the kernel copies.
         check_len(unsafe {
             libc::sendto(fd.as_raw_fd(), data.as_ptr().cast(), data.len(), libc::MSG_DONTWAIT, address.cast(), len)
         })
@@ -257,15 +268,14 @@ pub(crate) fn send(fd: BorrowedFd<'_>, data: &[u8], address: Option<&libc::socka
 pub(crate) struct Message<'a, const N: usize> {
     pub(crate) head: Option<[u8; abi::VNET_HEADER_LEN]>,
     pub(crate) data: &'a [u8],
-    /// Without an address the message goes where the socket is bound.
-    pub(crate) to: Option<libc::sockaddr_ll>,
+    pub(crate) to: To<'a>,
     pub(crate) control: Encoder<N>,
 }
 
 impl<'a, const N: usize> Message<'a, N> {
     #[inline]
     pub(crate) const fn new(data: &'a [u8]) -> Self {
-        Self { head: None, data, to: None, control: Encoder::new() }
+        Self { head: None, data, to: To::Bound, control: Encoder::new() }
     }
 
     /// How many bytes stand before the data.
@@ -290,9 +300,9 @@ impl<'a, const N: usize> Message<'a, N> {
             header.msg_iov = data;
             header.msg_iovlen = 1;
         }
-        let (address, address_len) = address_parts(self.to.as_ref());
+        let Destination { address, len, .. } = self.to.destination();
         header.msg_name = address.cast_mut().cast();
-        header.msg_namelen = address_len;
+        header.msg_namelen = len;
         let control = self.control.as_bytes();
         header.msg_control = control.as_ptr().cast_mut().cast();
         header.msg_controllen = control.len() as _;
@@ -303,7 +313,7 @@ impl<'a, const N: usize> Message<'a, N> {
 /// Apart from [`send_message`], whose way it would make longer.
 #[inline(never)]
 fn send_data<const N: usize>(fd: BorrowedFd<'_>, message: &Message<'_, N>) -> io::Result<usize> {
-    send(fd, message.data, message.to.as_ref())
+    send(fd, message.data, message.to.destination())
 }
 
 /// Sends a message with `MSG_DONTWAIT`: by `sendmsg(2)`, or `sendto(2)`, which is cheaper, if the data are all of it.
@@ -319,15 +329,6 @@ pub(crate) fn send_message<const N: usize>(fd: BorrowedFd<'_>, message: &Message
         // pointers made from shared references are not written through.
         check_len(unsafe { libc::sendmsg(fd.as_raw_fd(), &header, libc::MSG_DONTWAIT) })
     })
-}
-
-/// A null pointer, not an empty address, says "none": a non-null one of length 0 is `EINVAL`.
-#[inline]
-fn address_parts(address: Option<&libc::sockaddr_ll>) -> (*const libc::sockaddr_ll, libc::socklen_t) {
-    match address {
-        Some(address) => (address, SOCKADDR_LL_LEN),
-        None => (ptr::null(), 0),
-    }
 }
 
 #[inline]

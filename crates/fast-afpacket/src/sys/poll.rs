@@ -97,12 +97,12 @@ impl Edges {
         // SAFETY: no memory is passed.
         let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
         let edges = Self(owned(check(fd)?));
-        edges.add(socket, events)?;
+        edges.watch(socket, events)?;
         Ok(edges)
     }
 
-    /// Watches another socket too.
-    pub(crate) fn add(&self, socket: BorrowedFd<'_>, events: i16) -> io::Result<()> {
+    /// Watches another socket too: the one that has taken the place of the first. If it is the first still, all is well.
+    pub(crate) fn watch(&self, socket: BorrowedFd<'_>, events: i16) -> io::Result<()> {
         let mut event = libc::epoll_event {
             // The poll and epoll bits for IN and OUT are the same numbers; edge-triggered is the sign bit of an int.
             events: u32::from(events.unsigned_abs()) | libc::EPOLLET.cast_unsigned(),
@@ -112,7 +112,10 @@ impl Edges {
         // SAFETY: the event is a live local. The socket outlives this instance: both are owned by the same value. If it did
         // not, the kernel would drop it from the instance.
         let result = unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, socket.as_raw_fd(), &mut event) };
-        check(result).map(drop)
+        match check(result) {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+            result => result.map(drop),
+        }
     }
 
     /// Takes the edge that made this instance readable, so that only a new one makes it so again.

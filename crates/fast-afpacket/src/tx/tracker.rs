@@ -103,7 +103,7 @@ impl<'a> TxTracker<'a> {
     pub fn new(socket: &'a PacketSocket) -> io::Result<Self> {
         let mut expected = socket.granted().timestamping & Timestamping::TX;
         if expected.contains(Timestamping::TX_HARDWARE) {
-            let setting = socket.interface().hwtstamp_through(socket.as_fd())?;
+            let setting = socket.current_interface()?.hwtstamp_through(socket.as_fd())?;
             expected.set(Timestamping::TX_HARDWARE, setting.is_some_and(|setting| setting.tx() != TxMode::OFF));
         }
         Self::expecting(socket, expected)

@@ -6,9 +6,9 @@ use std::os::fd::AsFd;
 use super::error::{FlushError, RefusedFrame};
 use super::queue::{Committed, Fate, Queue};
 use super::{Shared, TxRing};
-use crate::sys;
 use crate::sys::cmsg::space;
 use crate::sys::tx_slots::TxSlots;
+use crate::sys::{self, Destination};
 use crate::tx_keys::Refusal;
 
 /// As many frames in one call as there are.
@@ -57,6 +57,7 @@ impl TxRing {
         let Self { slots, queue, shared, most_at_once, .. } = self;
         let shared = &**shared;
         let mut waiting = None;
+        let mut was_gone = false;
         shared.waits.check_open()?;
         while !queue.is_empty() {
             let kick = kick(shared, slots, queue, *most_at_once)?;
@@ -82,7 +83,14 @@ impl TxRing {
                     shared.wait_for_room(&mut waiting)?;
                     shared.waits.check_open()?;
                 }
-                (Some(_), Err(error)) => return Err(shared.concerning_link(error).into()),
+                (Some(_), Err(error)) => {
+                    // The interface may have been made again, and the ring bound to it a moment ago.
+                    let is_gone = matches!(error.raw_os_error(), Some(libc::ENXIO | libc::ENODEV));
+                    if was_gone || !is_gone || !shared.link().is_back()? {
+                        return Err(shared.concerning_link(error).into());
+                    }
+                    was_gone = true;
+                }
             }
         }
         Ok(())
@@ -106,7 +114,7 @@ fn kick(shared: &Shared, slots: &mut TxSlots, queue: &mut Queue, most: usize) ->
     let socket = shared.socket.as_fd();
     let Some((key, stamps)) = queue.stamped() else {
         let marked = queue.mark(slots, most);
-        let result = sys::send(socket, &[], None);
+        let result = sys::send(socket, &[], Destination::BOUND);
         let (taken, stopped) = queue.settle(slots, marked, |_, _| {});
         return Ok(Kick { taken, stopped, result });
     };

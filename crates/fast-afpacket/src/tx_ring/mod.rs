@@ -4,6 +4,7 @@ mod control;
 mod error;
 mod fill;
 mod flush;
+mod lifecycle;
 mod open;
 mod queue;
 mod slot;
@@ -17,12 +18,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::batch::TxReportBatch;
+use crate::bound::Bound;
 use crate::error::{Context, Error, Step};
 use crate::frame_limit::FrameLimit;
 use crate::granted::Granted;
 use crate::interface::Interface;
 use crate::link::Link;
-use crate::nic::NicLoan;
 use crate::stamp_reader::StampReader;
 use crate::stamping::Stamping;
 use crate::stats::{Counters, Stats};
@@ -104,33 +105,33 @@ pub use slot::TxSlot;
 /// # When the interface goes down, or away
 ///
 /// [`flush`](Self::flush) says `ENETDOWN` for as long as it is down. The frames stay in the ring, and can be handed over once
-/// it is up again. Once it is removed, it is `ENODEV`, and the ring must be opened anew.
+/// it is up again. Once it is removed, it is `ENODEV`, until the ring is [rebound](Self::rebind) to the interface that was made
+/// again under that name. With [`Options::follow_name`](crate::Options::follow_name) `flush` looks for it by itself, and
+/// says `ENETDOWN` until then.
 #[doc(alias("PACKET_TX_RING", "PACKET_MMAP"))]
 pub struct TxRing {
-    // The order matters: a socket whose memory is still mapped lives on when it is closed. A NIC is given back last.
+    // The order matters: a socket whose memory is still mapped lives on when it is closed.
     slots: TxSlots,
     queue: Queue,
     /// How many frames one call may hand over: fewer after one was refused.
     most_at_once: usize,
     shared: Arc<Shared>,
-    _nic_loan: Option<NicLoan>,
 }
 
 /// What a ring's sender and those who control it have in common.
 struct Shared {
     socket: OwnedFd,
-    interface: Interface,
-    granted: Granted,
     stamping: Stamping,
     frame_limit: FrameLimit,
     waits: Waits,
     counters: Counters,
+    /// Last, as a NIC is given back last.
+    bound: Bound,
 }
 
 impl Shared {
     fn link(&self) -> Link<'_> {
-        // The socket receives nothing.
-        Link { socket: self.socket.as_fd(), interface: &self.interface, waits: &self.waits, is_told: false }
+        Link { owner: self, waits: &self.waits }
     }
 
     /// Waits until the kernel has let go of a frame.
@@ -156,7 +157,7 @@ impl Shared {
 
     #[cold]
     fn situation(&self) -> Situation {
-        let max_len = self.frame_limit.max_len(self.socket.as_fd(), &self.interface);
+        let max_len = self.frame_limit.max_len(self.socket.as_fd(), &self.bound);
         Situation { max_len, is_up: self.link().is_up() }
     }
 
@@ -178,7 +179,7 @@ impl Shared {
     }
 
     fn stats(&self) -> Result<Stats, Error> {
-        self.counters.read(self.socket.as_fd()).during(Step::Statistics, &self.interface.name())
+        self.counters.read(self.socket.as_fd()).during(Step::Statistics, &self.bound.name())
     }
 }
 
@@ -224,7 +225,7 @@ impl TxRing {
 impl TxRing {
     /// A handle for other threads.
     pub fn control(&self) -> TxRingControl {
-        TxRingControl::new(Arc::downgrade(&self.shared), self.shared.interface.clone())
+        TxRingControl::new(Arc::downgrade(&self.shared), self.interface().clone())
     }
 
     /// Makes every later call fail with `ECONNABORTED`; for one that waits, use [`control`](Self::control).
@@ -259,14 +260,14 @@ impl TxRing {
         self.shared.stats()
     }
 
-    /// What the kernel agreed to.
+    /// What the kernel agreed to: when the ring was opened, or when it was last [rebound](Self::rebind).
     pub fn granted(&self) -> Granted {
-        self.shared.granted
+        self.shared.bound.belongings().granted
     }
 
     /// The interface that the ring was opened on, with the name that it had then.
     pub fn interface(&self) -> &Interface {
-        &self.shared.interface
+        self.shared.bound.opened_on()
     }
 
     /// How many slots the ring has.
@@ -300,7 +301,7 @@ impl AsFd for TxRing {
 impl fmt::Debug for TxRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TxRing")
-            .field("interface", &self.shared.interface)
+            .field("interface", self.interface())
             .field("socket", &self.shared.socket)
             .field("slots", &self.slots.count())
             .field("committed", &self.queue.len())

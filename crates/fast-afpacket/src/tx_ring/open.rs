@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::queue::Queue;
 use super::{Shared, TxRing, flush};
 use crate::addr::EtherType;
+use crate::bound::{Belongings, Bound};
 use crate::error::{Context, Error, Step};
 use crate::frame_limit::FrameLimit;
 use crate::granted::{Granted, RingMemory, withheld_by};
@@ -84,7 +85,7 @@ impl Options {
         sockopt::tx_ring_of_frames(fd, request).during(Step::Ring, name)?;
         let (slots, mapped) = TxSlots::map(fd, layout).during(Step::Ring, name)?;
         // Protocol 0: it receives nothing, and the kernel finds each frame's own protocol when it sends.
-        self.bind_to(&socket, EtherType::new(0), interface)?;
+        self.bind_to(fd, EtherType::new(0), interface)?;
         let memory =
             RingMemory { bytes: shape.memory().unwrap_or(0), locked: mapped.locked, populated: mapped.populated };
         let granted = Granted {
@@ -96,20 +97,20 @@ impl Options {
             send_buffer: buffer_size(fd, libc::SO_SNDBUF).during(Step::SendBuffer, name)?,
             ring: Some(memory),
         };
-        let waits = Waits::default();
+        let waits = Waits::new(self.follow_name);
         // The kernel tells a socket that receives nothing of no link that goes down, and of none that goes away.
         waits.watch_link(true);
+        let bound = Bound::new(interface.clone(), Belongings { options: self, granted, fanout: None, nic_loan });
         let shared = Shared {
-            frame_limit: FrameLimit::new(fd, interface, false),
-            interface: interface.clone(),
-            granted,
+            frame_limit: FrameLimit::new(fd, &bound, false),
+            bound,
             stamping,
             waits,
             counters: Counters::default(),
             socket,
         };
         let queue = Queue::new(&slots);
-        Ok(TxRing { slots, queue, most_at_once: flush::ALL, shared: Arc::new(shared), _nic_loan: nic_loan })
+        Ok(TxRing { slots, queue, most_at_once: flush::ALL, shared: Arc::new(shared) })
     }
 
     /// Refuses what a transmit ring does not have.

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fast_afpacket::{
-    ByFrame, EtherType, Frame, Interface, Options, PacketSocket, RingControl, RingShape, RxMeta, RxRing, Stats,
-    SystemStamp,
+    ByFrame, Error, EtherType, Frame, Interface, LinkChanges, Options, PacketSocket, RingControl, RingShape, RxMeta,
+    RxRing, Stats, SystemStamp,
 };
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getgid, getuid};
@@ -295,6 +295,20 @@ impl Ring {
         match self {
             Self::Blocks(ring) => ring.control(),
             Self::Frames(ring) => ring.control(),
+        }
+    }
+
+    pub(crate) fn link_changes(&self) -> LinkChanges {
+        match self {
+            Self::Blocks(ring) => ring.link_changes(),
+            Self::Frames(ring) => ring.link_changes(),
+        }
+    }
+
+    pub(crate) fn rebind(&mut self) -> Result<Interface, Error> {
+        match self {
+            Self::Blocks(ring) => ring.rebind(),
+            Self::Frames(ring) => ring.rebind(),
         }
     }
 

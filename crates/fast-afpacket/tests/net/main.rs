@@ -25,6 +25,7 @@ mod filters;
 mod keys;
 mod lab;
 mod launch;
+mod lifecycle;
 mod link;
 mod metadata;
 mod modes;
@@ -36,6 +37,8 @@ mod outcomes;
 mod path;
 mod random_programs;
 mod refusals;
+mod remade;
+mod remade_groups;
 mod ring_load;
 mod ring_waits;
 mod rings;
@@ -69,6 +72,9 @@ fn main() {
         ("batches", batches::TESTS),
         ("waits", waits::TESTS),
         ("link", link::TESTS),
+        ("lifecycle", lifecycle::TESTS),
+        ("remade", remade::TESTS),
+        ("remade_groups", remade_groups::TESTS),
         ("metadata", metadata::TESTS),
         ("filters", filters::TESTS),
         ("stats", stats::TESTS),
