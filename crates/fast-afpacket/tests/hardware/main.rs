@@ -16,6 +16,7 @@ mod launch;
 mod liar;
 mod loans;
 mod outcomes;
+mod remade;
 mod rings;
 mod stamps;
 
@@ -44,6 +45,7 @@ fn main() {
             clocks::TESTS,
             launch::TESTS,
             rings::TESTS,
+            remade::TESTS,
             clock_state::TESTS,
         ],
     };
