@@ -9,8 +9,18 @@ use crate::hooks::HOOKED;
 /// Those that are left alone: they cannot fail where the library calls them, fail only for what they are asked (and are
 /// tested for that elsewhere), or free what there is. `syscall` is membarrier(2), for which there is a substitute;
 /// `read` and `write` are of an eventfd(2) that never blocks.
-const SPARED: [&str; 8] =
-    ["adjtimex", "clock_gettime", "if_freenameindex", "munmap", "read", "syscall", "sysconf", "write"];
+const SPARED: [&str; 10] = [
+    "adjtimex",
+    "clock_gettime",
+    "if_freenameindex",
+    "munmap",
+    "pthread_sigmask",
+    "read",
+    "sigfillset",
+    "syscall",
+    "sysconf",
+    "write",
+];
 
 /// Every function of the C library that `src` calls has a version here that fails.
 pub(crate) fn every_call_of_the_library_is_tried() {

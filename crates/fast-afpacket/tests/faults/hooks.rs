@@ -4,7 +4,7 @@
 //! it. [`with_fault`] arms the calling thread; all others, and this one otherwise, get what the C library does.
 
 use std::cell::Cell;
-use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_ulong, c_void};
+use std::ffi::{CStr, c_int, c_long, c_uint, c_ulong, c_void};
 use std::mem;
 
 /// What is to go wrong.
@@ -159,7 +159,13 @@ calls! {
     c"epoll_create1" fn epoll_create1(flags: c_int) -> c_int, or -1, |_, _| ();
     c"epoll_ctl" fn epoll_ctl(epoll: c_int, operation: c_int, fd: c_int, event: *mut c_void) -> c_int, or -1, |_, _| ();
     c"epoll_wait" fn epoll_wait(epoll: c_int, events: *mut c_void, count: c_int, timeout: c_int) -> c_int, or -1, |_, _| ();
-    c"if_nametoindex" fn if_nametoindex(name: *const c_char) -> c_uint, or 0, |_, _| ();
+    c"recv" fn recv(fd: c_int, data: *mut c_void, len: usize, flags: c_int) -> isize, or -1, |_, _| ();
+    c"dup3" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int, or -1, |_, _| ();
+    c"setns" fn setns(fd: c_int, kind: c_int) -> c_int, or -1, |_, _| ();
+    c"timerfd_create" fn timerfd_create(clock: c_int, flags: c_int) -> c_int, or -1, |_, _| ();
+    c"timerfd_settime" fn timerfd_settime(
+        fd: c_int, flags: c_int, times: *const c_void, former: *mut c_void
+    ) -> c_int, or -1, |_, _| ();
     c"if_nameindex" fn if_nameindex() -> *mut c_void, or std::ptr::null_mut(), |_, _| ();
 }
 
