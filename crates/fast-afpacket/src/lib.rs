@@ -64,6 +64,12 @@
 //! | wait as tasks of tokio do | `AsyncPacketSocket`, `AsyncRxRing`, with the feature `tokio` |
 //! | wait with a poller of one's own | [`PacketSocket::try_recv`] and its kin |
 //!
+//! # The guide
+//!
+//! What one should know beside the reference: [the path of a frame](guide::path), [which stamps there are](guide::stamps),
+//! [hardware stamps in practice](guide::hardware), [one by one, batches, rings](guide::throughput), [without a thread for
+//! each](guide::asynchronous), [rights and refusals](privileges), [when something is wrong](guide::troubleshooting).
+//!
 //! # What it needs
 //!
 //! Linux, and the capability `CAP_NET_RAW` in the user namespace that owns the network namespace: root has it, and so has an
@@ -112,6 +118,8 @@ pub mod fuzzing;
 #[cfg(test)]
 mod golden;
 mod granted;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod hwtstamp;
 mod interface;
 mod launch;
