@@ -75,7 +75,8 @@
 //! Linux, and the capability `CAP_NET_RAW` in the user namespace that owns the network namespace: root has it, and so has an
 //! ordinary user inside a user namespace of their own. Everything but hardware stamps works on any interface. What a
 //! kernel lacks is left out or done another way, and [`PacketSocket::granted`] says so. What each thing takes, and how its
-//! absence shows, is in the table of [`privileges`].
+//! absence shows, is in the table of [`privileges`]. It builds for x86, ARM, LoongArch, PowerPC, RISC-V and s390x, in both
+//! byte orders and, the first two, with addresses of 32 bits; for anything else it refuses.
 //!
 //! | Linux | what for |
 //! |---|---|
