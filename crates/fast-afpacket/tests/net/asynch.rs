@@ -123,6 +123,14 @@ fn rings_lend_on_each_runtime() {
             }
             assert!(blocks.try_next_block().unwrap().is_none() && frames.try_next_frame().unwrap().is_none());
             assert_eq!(blocks.get_ref().stats().unwrap().received, 50);
+            // A task may take a ring to another thread, and hold what it lends while it moves.
+            let lengths = tokio::spawn(async move {
+                let (block, held) = (blocks.next_block().await.unwrap(), frames.next_frame().await.unwrap());
+                yield_now().await;
+                (block.len(), held.data().len())
+            });
+            sender.send(&frame(50)).await.unwrap();
+            assert_eq!(lengths.await.unwrap(), (1, 60));
         }));
     }
 }
