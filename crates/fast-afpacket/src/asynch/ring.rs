@@ -107,7 +107,7 @@ impl AsyncRxRing<ByBlock> {
         let source = source.get(|| watch(ring, runtime))?;
         let (link, look) = ring.looking();
         cooperative(found(source, link, look)).await?;
-        ring.lend_block()
+        ring.found_block()
     }
 
     /// Lends the next block if it is there: [`RxRing::try_next_block`].
@@ -131,7 +131,7 @@ impl AsyncRxRing<ByFrame> {
         let source = source.get(|| watch(ring, runtime))?;
         let (link, look) = ring.looking();
         cooperative(found(source, link, look)).await?;
-        ring.lend_frame()
+        ring.found_frame()
     }
 
     /// Lends the next frame if it is there: [`RxRing::try_next_frame`].

@@ -11,6 +11,8 @@ mod made;
 mod open;
 mod shape;
 mod slot;
+#[cfg(feature = "tokio")]
+mod task;
 
 use std::fmt;
 use std::io;
@@ -195,16 +197,9 @@ impl RxRing<ByBlock> {
         }
     }
 
-    /// For a task: how to look for a block, and whose link that depends on.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn looking(&mut self) -> (Link<'_>, impl FnMut() -> io::Result<()>) {
-        let Self { ring, shared, .. } = self;
-        (shared.link(), || look_for_block(ring, shared, Patience::None))
-    }
-
     /// Lends a block that was found.
     #[inline]
-    pub(crate) fn lend_block(&mut self) -> io::Result<Block<'_>> {
+    fn lend_block(&mut self) -> io::Result<Block<'_>> {
         let lent = self.ring.lend().ok_or(io::ErrorKind::WouldBlock)?;
         Ok(Block::new(lent, &self.shared))
     }
@@ -260,16 +255,9 @@ impl RxRing<ByFrame> {
         self.lend_frame()
     }
 
-    /// For a task: how to look for a frame, once until it is found, and whose link that depends on.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn looking(&mut self) -> (Link<'_>, impl FnMut() -> io::Result<()>) {
-        let Self { ring, shared, .. } = self;
-        (shared.link(), || look_for_frame(ring, shared, Patience::None))
-    }
-
     /// Lends a frame that was found.
     #[inline]
-    pub(crate) fn lend_frame(&mut self) -> io::Result<HeldFrame<'_>> {
+    fn lend_frame(&mut self) -> io::Result<HeldFrame<'_>> {
         self.ring.lend().map(HeldFrame::new).ok_or_else(|| io::ErrorKind::WouldBlock.into())
     }
 
@@ -417,19 +405,6 @@ impl<K> RxRing<K> {
     /// The interface that the ring was opened on, with the name that it had then.
     pub fn interface(&self) -> &Interface {
         self.shared.bound.opened_on()
-    }
-}
-
-/// What a ring of tasks needs of it.
-#[cfg(feature = "tokio")]
-impl<K> RxRing<K> {
-    pub(crate) fn serve_tasks(&self, serve_tasks: bool) {
-        self.shared.waits.set_serve_tasks(serve_tasks);
-    }
-
-    /// Gives a borrowed setting back, before the ring is dropped.
-    pub(crate) fn give_nic_back(&mut self) {
-        self.shared.bound.belongings().nic_loan = None;
     }
 }
 
