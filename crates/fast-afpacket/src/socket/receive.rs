@@ -37,7 +37,7 @@ impl PacketSocket {
         self.recv_within(Patience::Deadline, buf)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn recv_within(&self, patience: Patience, buf: &mut [u8]) -> io::Result<RxMeta> {
         match self.parts.offload {
             false => self
@@ -47,7 +47,7 @@ impl PacketSocket {
     }
 
     /// Calls `receive`, with the flags of the system call, until there is a frame.
-    #[inline]
+    #[inline(always)]
     pub(super) fn receive_by(
         &self,
         patience: Patience,

@@ -29,7 +29,7 @@ impl PacketSocket {
         self.send_within(Patience::Deadline, frame)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn send_within(&self, patience: Patience, frame: &[u8]) -> io::Result<usize> {
         if !self.sends_plainly {
             return self.send_frame_within(patience, &TxFrame::new(frame));

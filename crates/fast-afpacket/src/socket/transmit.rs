@@ -73,7 +73,7 @@ impl PacketSocket {
     }
 
     /// Calls `send` until it takes a frame. It must not block.
-    #[inline]
+    #[inline(always)]
     pub(super) fn transmit(
         &self,
         patience: Patience,

@@ -28,7 +28,7 @@ impl PacketSocket {
         self.recv_tx_within(Patience::Deadline, buf)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn recv_tx_within(&self, patience: Patience, buf: &mut [u8]) -> io::Result<TxReport> {
         loop {
             if let Some(report) = self.stamp_reader().read(buf, &self.waits.tx_stamp, patience)? {
