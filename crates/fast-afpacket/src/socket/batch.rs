@@ -166,7 +166,6 @@ impl PacketSocket {
         self.recv_tx_batch_within(Patience::Deadline, batch)
     }
 
-    #[inline]
     pub(super) fn recv_tx_batch_within(&self, patience: Patience, batch: &mut TxReportBatch) -> io::Result<usize> {
         self.stamp_reader().read_batch(batch, &self.waits.tx_stamp, patience)
     }
