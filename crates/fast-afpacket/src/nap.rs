@@ -10,20 +10,18 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use crate::sys::sockopt;
+use crate::sys::{self, sockopt};
 
-/// How long a nap is asked to last. The kernel counts in ticks, of 10 ms at most, and may take one more.
+/// How long a nap is asked to last.
 const NAP: Duration = Duration::from_millis(4);
-
-/// The longest that a nap lasts: it must not outlast a deadline.
-pub(crate) const LONGEST: Duration = Duration::from_millis(20);
 
 /// After so many naps a call looks first: who is behind with reading has nothing to wait for.
 const IN_A_ROW: u8 = 32;
 
 /// Whether calls on a socket may nap, and whether the next one does so at once.
 pub(crate) struct Naps {
-    are_bounded: bool,
+    /// The longest that a nap lasts: it must not outlast a deadline. Without a bound no call ever naps.
+    longest: Option<Duration>,
     /// How many calls are still taken to have to wait. Calls on several threads may count it down together; it is a guess.
     expected: AtomicU8,
 }
@@ -31,21 +29,21 @@ pub(crate) struct Naps {
 impl Naps {
     /// Bounds the calls that wait on this socket.
     pub(crate) fn on(socket: BorrowedFd<'_>) -> Self {
-        // Where that is refused, no call ever waits in the kernel.
-        let are_bounded = sockopt::set_receive_timeout(socket, NAP).is_ok();
-        Self { are_bounded, expected: AtomicU8::new(0) }
+        let is_bounded = sockopt::set_receive_timeout(socket, NAP).is_ok();
+        Self { longest: is_bounded.then(|| longest(NAP, sys::tick())), expected: AtomicU8::new(0) }
     }
 
     /// Bounds them on a socket that is to take the place of the first.
     pub(crate) fn bound_too(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        match self.are_bounded {
-            true => sockopt::set_receive_timeout(socket, NAP),
-            false => Ok(()),
+        match self.longest {
+            Some(_) => sockopt::set_receive_timeout(socket, NAP),
+            None => Ok(()),
         }
     }
 
-    pub(crate) const fn are_bounded(&self) -> bool {
-        self.are_bounded
+    /// For how long a call that naps cannot be woken; `None` if none may.
+    pub(crate) const fn longest(&self) -> Option<Duration> {
+        self.longest
     }
 
     /// Whether the next call will have to wait, as those before it had.
@@ -63,5 +61,31 @@ impl Naps {
     pub(crate) fn count(&self) {
         let left = self.expected.load(Ordering::Relaxed);
         self.expected.store(left.saturating_sub(1), Ordering::Relaxed);
+    }
+}
+
+/// The kernel counts whole ticks, and the one that has begun does not count.
+fn longest(nap: Duration, tick: Duration) -> Duration {
+    let ticks = nap.as_nanos().div_ceil(tick.as_nanos().max(1));
+    tick.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX).saturating_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nap_lasts_whole_ticks_and_one_more() {
+        let of = |micros| longest(NAP, Duration::from_micros(micros));
+        assert_eq!(of(1_000), Duration::from_millis(5));
+        assert_eq!(of(3_333), Duration::from_micros(9_999));
+        assert_eq!(of(4_000), Duration::from_millis(8));
+        assert_eq!(of(10_000), Duration::from_millis(20));
+    }
+
+    #[test]
+    fn this_kernel_has_a_tick() {
+        let tick = sys::tick();
+        assert!((Duration::from_micros(500)..=Duration::from_millis(10)).contains(&tick), "{tick:?}");
     }
 }

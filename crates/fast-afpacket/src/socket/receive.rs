@@ -6,7 +6,6 @@ use std::io;
 use super::PacketSocket;
 use crate::addr::PacketAddr;
 use crate::meta::{Ancillary, RxMeta};
-use crate::nap;
 use crate::stamping;
 use crate::sys::cmsg::ControlBuffer;
 use crate::sys::layout::Native;
@@ -102,7 +101,7 @@ impl PacketSocket {
             Some(error) if error.raw_os_error() == Some(libc::EAGAIN) => self.naps.expect(),
             Some(_) => return false,
         }
-        self.naps.are_bounded() && self.waits.receive.may_wait_for(nap::LONGEST, &self.waits)
+        self.naps.longest().is_some_and(|nap| self.waits.receive.may_wait_for(nap, &self.waits))
     }
 
     /// Receives a frame into `buf` and says how long it is and where it came from.

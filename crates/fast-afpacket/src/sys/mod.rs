@@ -48,6 +48,18 @@ const fn len_of<T>() -> libc::socklen_t {
     size_of::<T>() as libc::socklen_t
 }
 
+/// The kernel's tick, in which it counts the timeouts of sockets: `clock_getres(2)` of the clock that goes by it.
+pub(crate) fn tick() -> Duration {
+    /// That of the slowest kernels, where it cannot be had.
+    const SLOWEST: Duration = Duration::from_millis(10);
+    let mut tick = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live value that is exclusively borrowed.
+    match check(unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &mut tick) }) {
+        Ok(_) if tick.tv_sec == 0 => u64::try_from(tick.tv_nsec).map_or(SLOWEST, Duration::from_nanos),
+        _ => SLOWEST,
+    }
+}
+
 /// Turns the return value of a system call that fails with -1 into a result.
 #[inline]
 fn check(result: c_int) -> io::Result<c_int> {

@@ -9,8 +9,9 @@ use crate::hooks::HOOKED;
 /// Those that are left alone: they cannot fail where the library calls them, fail only for what they are asked (and are
 /// tested for that elsewhere), or free what there is. `syscall` is membarrier(2), for which there is a substitute;
 /// `read` and `write` are of an eventfd(2) that never blocks.
-const SPARED: [&str; 10] = [
+const SPARED: [&str; 11] = [
     "adjtimex",
+    "clock_getres",
     "clock_gettime",
     "if_freenameindex",
     "munmap",
