@@ -4,7 +4,7 @@ use std::error::Error;
 
 use fast_afpacket::{Interface, PacketSocket};
 
-fn main() -> Result<(), Box<dyn Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     let name = std::env::args().nth(1).ok_or("which interface?")?;
     let socket = PacketSocket::bind(&Interface::by_name(&name)?)?;
     let mut buf = vec![0; 65_600];

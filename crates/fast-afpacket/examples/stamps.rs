@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fast_afpacket::{EtherType, Interface, MacAddr, PacketAddr, PacketSocket, SystemStamp, Timestamping, TxKey};
 
-fn main() -> Result<(), Box<dyn Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     let name = std::env::args().nth(1).ok_or("which interface?")?;
     // Cooked: the kernel writes the Ethernet header.
     let options = PacketSocket::options().cooked(true).timestamping(Timestamping::TX);

@@ -1,27 +1,37 @@
-//! The examples that wait, as processes of their own. The test program is compiled with them and starts itself.
+//! The examples, as processes of their own. The test program is compiled with them and starts itself.
 
 #[path = "../../examples/async_reflector.rs"]
 mod async_reflector;
+#[path = "../../examples/capture.rs"]
+mod capture;
 #[path = "../../examples/epoll.rs"]
 mod epoll;
+#[path = "../../examples/stamps.rs"]
+mod stamps;
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
-use crate::lab::{self, Cable, bind, frame, ip, number_in, options};
+use crate::lab::{self, Cable, bind, frame, ip, millis, number_in, options};
 
 crate::tests! {
     a_reflector_of_tasks_answers_and_reads_its_stamps;
     a_loop_of_ones_own_waits_for_frames_and_stamps;
+    a_capture_prints_what_arrives;
+    stamps_are_printed_in_their_order;
 }
 
 /// Plays an example, if there is one of this name.
 pub(crate) fn play(name: &str) -> bool {
     let result: Result<(), Box<dyn Error>> = match name {
         "async_reflector" => async_reflector::main(),
+        "capture" => capture::main(),
         "epoll" => epoll::main(),
+        "stamps" => stamps::main(),
         _ => return false,
     };
     if let Err(error) = result {
@@ -40,6 +50,13 @@ struct Example {
 impl Example {
     /// Starts it and waits until it says that it is ready.
     fn start(name: &str) -> Self {
+        let mut example = Self::spawn(name);
+        let first = example.line();
+        assert!(first.ends_with("on va"), "{first}");
+        example
+    }
+
+    fn spawn(name: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .arg("va")
             .env("FAST_AFPACKET_CHILD", name)
@@ -48,10 +65,7 @@ impl Example {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut example = Self { child, lines };
-        let first = example.line();
-        assert!(first.ends_with("on va"), "{first}");
-        example
+        Self { child, lines }
     }
 
     fn line(&mut self) -> String {
@@ -121,4 +135,39 @@ fn a_loop_of_ones_own_waits_for_frames_and_stamps() {
     example.line_of("the link is down");
     ip("link del va");
     assert_eq!(example.child.wait().unwrap().code(), Some(1), "there is nothing to wait for");
+}
+
+fn a_capture_prints_what_arrives() {
+    let cable = Cable::new();
+    let peer = bind(options(), &cable.b);
+    let mut example = Example::spawn("capture");
+    // Nobody is told when it has begun.
+    let has_come = AtomicBool::new(false);
+    let line = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !has_come.load(Ordering::Relaxed) {
+                peer.send(&frame(7)).unwrap();
+                thread::sleep(millis(5));
+            }
+        });
+        let line = example.line();
+        has_come.store(true, Ordering::Relaxed);
+        line
+    });
+    let (at, rest) = line.split_once("  ").unwrap();
+    assert!(at == "no stamp" || at.parse::<f64>().is_ok(), "{line}");
+    assert!(rest.starts_with("02:00:00:00:00:0a OtherHost") && rest.ends_with("60 bytes"), "{line}");
+}
+
+fn stamps_are_printed_in_their_order() {
+    let _cable = Cable::new();
+    let mut example = Example::spawn("stamps");
+    let words = ["before  ", "Scheduled  ", "Sent  "];
+    for word in words {
+        let line = example.line();
+        assert!(line.starts_with(word), "{line}");
+        assert!(word == "before  " || line.contains("software: Some("), "{line}");
+    }
+    assert!(example.lines.next().is_none());
+    assert!(example.child.wait().unwrap().success());
 }
