@@ -194,7 +194,7 @@ impl<'a> Link<'a> {
         }
         let name = &*bound.name();
         let interface = bound.opened_on().namesake(socket).during(Step::Interface, name)?;
-        if self.is_told() && matches!(sockopt::take_error(socket), Ok(Some(_))) {
+        if self.is_told() && sockopt::take_error(socket).during(Step::Interface, name)?.is_some() {
             self.pass_on_report();
         }
         let belongings = &mut *belongings;

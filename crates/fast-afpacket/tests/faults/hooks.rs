@@ -1,11 +1,13 @@
 //! The functions of the C library that the library calls, each in a version that fails when a test has asked for it.
 //!
 //! What a program defines comes before what a shared library has, so the library is tried as it is, without a line for
-//! it. [`with_fault`] arms the calling thread; all others, and this one otherwise, get what the C library does.
+//! it. [`with_fault`] arms the calling thread and its helper; all others, and these otherwise, get what the C library does.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_int, c_long, c_uint, c_ulong, c_void};
-use std::mem;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{mem, ptr};
 
 /// What is to go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +34,6 @@ impl Fault {
     }
 }
 
-#[derive(Clone, Copy)]
 struct Plan {
     fault: Fault,
     /// How many calls it concerns go well before.
@@ -41,42 +42,86 @@ struct Plan {
     struck: Option<&'static str>,
 }
 
+/// What is to go wrong in the one test that runs.
+static PLAN: Mutex<Option<Plan>> = Mutex::new(None);
+
+/// Whether calls can go wrong at this moment.
+static IS_ACTIVE: AtomicBool = AtomicBool::new(false);
+
 thread_local! {
-    static PLAN: Cell<Option<Plan>> = const { Cell::new(None) };
+    /// Whether this is the thread that [`with_fault`] was called on.
+    static IS_SUBJECT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `work`, in which one call of this thread goes wrong: that behind so many others that might. Says which it was, if
-/// there were so many.
+/// The thread that the library starts to enter another network namespace: it works for the one that waits for it.
+const HEIR: &[u8] = b"netns\0";
+
+/// Whether this thread has that name. Asked of the kernel: the standard library may be about to make the thread known to
+/// itself.
+fn is_heir() -> bool {
+    let mut name = [0_u8; 16];
+    // SAFETY: the kernel writes sixteen bytes.
+    unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+    name.starts_with(HEIR)
+}
+
+fn plan() -> MutexGuard<'static, Option<Plan>> {
+    PLAN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `work`, in which one call of this thread goes wrong, or of one that it has work for it in another network namespace:
+/// that behind so many others that might. Says which it was, if there were so many.
 pub(crate) fn with_fault<T>(fault: Fault, after: usize, work: impl FnOnce() -> T) -> (T, Option<&'static str>) {
-    PLAN.set(Some(Plan { fault, after, struck: None }));
-    let result = work();
-    let plan = PLAN.take();
+    *plan() = Some(Plan { fault, after, struck: None });
+    IS_SUBJECT.set(true);
+    let result = within(work);
+    IS_SUBJECT.set(false);
+    let plan = plan().take();
     (result, plan.and_then(|plan| plan.struck))
 }
 
 /// Runs `work` without faults, also within [`with_fault`].
 pub(crate) fn without<T>(work: impl FnOnce() -> T) -> T {
-    let plan = PLAN.take();
+    while_active(false, work)
+}
+
+/// Runs `work` with the fault, also within [`without`].
+pub(crate) fn within<T>(work: impl FnOnce() -> T) -> T {
+    while_active(true, work)
+}
+
+fn while_active<T>(active: bool, work: impl FnOnce() -> T) -> T {
+    let before = IS_ACTIVE.swap(active, Ordering::SeqCst);
     let result = work();
-    PLAN.set(plan);
+    IS_ACTIVE.store(before, Ordering::SeqCst);
     result
 }
 
 /// What this call is to do wrong, if it is the one.
 fn due(call: &'static str) -> Option<Fault> {
     // A thread that is being torn down has no plan.
-    let mut plan = PLAN.try_with(Cell::get).ok().flatten()?;
+    let is_subject = IS_ACTIVE.load(Ordering::SeqCst).then(|| IS_SUBJECT.try_with(Cell::get).ok()).flatten()?;
+    if !is_subject && !is_heir() {
+        return None;
+    }
+    let mut plan = plan();
+    let plan = plan.as_mut()?;
     if plan.struck.is_some() || !plan.fault.concerns(call) {
         return None;
     }
-    let strikes = plan.after == 0;
-    if strikes {
-        plan.struck = Some(call);
-    } else {
+    if plan.after > 0 {
         plan.after -= 1;
+        return None;
     }
-    PLAN.set(Some(plan));
-    strikes.then_some(plan.fault)
+    plan.struck = Some(call);
+    Some(plan.fault)
+}
+
+fn errno() -> c_int {
+    // SAFETY: it gives the address of this thread's errno, which is always there.
+    let address = unsafe { libc::__errno_location() };
+    // SAFETY: as above.
+    unsafe { *address }
 }
 
 fn set_errno(errno: c_int) {
@@ -166,7 +211,64 @@ calls! {
     c"timerfd_settime" fn timerfd_settime(
         fd: c_int, flags: c_int, times: *const c_void, former: *mut c_void
     ) -> c_int, or -1, |_, _| ();
-    c"if_nameindex" fn if_nameindex() -> *mut c_void, or std::ptr::null_mut(), |_, _| ();
+    c"adjtimex" fn adjtimex(time: *mut c_void) -> c_int, or -1, |_, _| ();
+    c"sigfillset" fn sigfillset(set: *mut libc::sigset_t) -> c_int, or -1, |_, _| ();
+    c"pthread_sigmask" fn pthread_sigmask(
+        how: c_int, set: *const libc::sigset_t, former: *mut libc::sigset_t
+    ) -> c_int, or errno(), |_, _| ();
+    c"if_nameindex" fn if_nameindex() -> *mut c_void, or ptr::null_mut(), |_, _| ();
+}
+
+/// Says an errno if this call `is_ours` and is to fail.
+fn refused(call: &'static str, is_ours: bool) -> bool {
+    match is_ours.then(|| due(call)).flatten() {
+        Some(Fault::Errno(errno)) => {
+            set_errno(errno);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// `fcntl(2)`, of which only duplicating a descriptor goes wrong: that is the standard library's work for ours.
+///
+/// # Safety
+///
+/// That of the C library's. The argument is passed on, also where there is none.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fcntl(fd: c_int, operation: c_int, argument: c_long) -> c_int {
+    type Function = unsafe extern "C" fn(c_int, c_int, c_long) -> c_int;
+    if refused("fcntl", operation == libc::F_DUPFD_CLOEXEC) {
+        return -1;
+    }
+    // SAFETY: the function of that name takes one argument behind these two at most, of this size, in a register.
+    let function: Function = unsafe { mem::transmute(original(c"fcntl")) };
+    // SAFETY: the caller's arguments.
+    unsafe { function(fd, operation, argument) }
+}
+
+/// `syscall(2)`, of which only membarrier(2) goes wrong: with others the standard library makes threads wait, also for what
+/// is locked here.
+///
+/// # Safety
+///
+/// That of the C library's. As many arguments as any call has are passed on, whatever is in them.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn syscall(n: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long {
+    type Function = unsafe extern "C" fn(c_long, c_long, c_long, c_long, c_long, c_long, c_long) -> c_long;
+    static ORIGINAL: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+    if refused("syscall", n == libc::SYS_membarrier) {
+        return -1;
+    }
+    let mut found = ORIGINAL.load(Ordering::Relaxed);
+    if found.is_null() {
+        found = original(c"syscall");
+        ORIGINAL.store(found, Ordering::Relaxed);
+    }
+    // SAFETY: the function of that name takes so many arguments of this size at most, in registers.
+    let function: Function = unsafe { mem::transmute(found) };
+    // SAFETY: the caller's arguments.
+    unsafe { function(n, a, b, c, d, e, f) }
 }
 
 /// Leaves this message less room.

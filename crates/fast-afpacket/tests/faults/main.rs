@@ -17,10 +17,13 @@ mod hooks;
 #[expect(dead_code, reason = "the network tests use the rest")]
 #[allow(clippy::expect_used, reason = "as above")]
 mod lab;
+mod namespaces;
 mod opening;
 mod outcomes;
 mod receiving;
+mod remade;
 mod sending;
+mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_int;
@@ -47,6 +50,14 @@ fn main() {
         ("filters", receiving::filters),
         ("rings", receiving::rings),
         ("tracker", outcomes::tracker),
+        ("namespaces", namespaces::test),
+        ("given_sockets", opening::given_sockets),
+        ("departures", remade::departures),
+        ("rebound_sockets", remade::sockets),
+        ("rebound_rings", remade::rings),
+        ("rebound_transmit_ring", remade::transmit_ring),
+        ("followed_names", remade::followed),
+        ("tasks", tasks::test),
     ];
     let trials = tests.map(|(name, run)| {
         let obstacle = lab.clone();
@@ -142,7 +153,9 @@ trait Reported: std::fmt::Debug {
 
 impl Reported for io::Error {
     fn errno(&self) -> Option<c_int> {
-        self.raw_os_error()
+        // What a call that binds anew says is within.
+        let inner = || self.get_ref()?.downcast_ref::<Error>()?.raw_os_error();
+        self.raw_os_error().or_else(inner)
     }
 
     fn kind(&self) -> io::ErrorKind {

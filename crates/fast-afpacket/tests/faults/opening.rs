@@ -2,12 +2,13 @@
 
 use std::any::Any;
 use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 
-use fast_afpacket::{Error, FanoutGroup, FanoutMode, Interface, MacAddr, RingShape, Timestamping};
+use fast_afpacket::{ClockState, Error, FanoutGroup, FanoutMode, Interface, MacAddr, RingShape, Timestamping};
 
-use crate::hooks::Fault;
+use crate::hooks::{self, Fault};
 use crate::lab::{Cable, PROTOCOL, options};
-use crate::{again, at_each_call, leftovers, only};
+use crate::{again, at_each_call, at_each_of, leftovers, only};
 
 /// Nothing in between tells one errno from another, but for `EINTR`.
 const REFUSALS: [Fault; 2] = [Fault::Errno(libc::EINTR), Fault::Errno(libc::ENOMEM)];
@@ -55,15 +56,43 @@ pub(crate) fn test() {
         |interface| opened(options().timestamping(Timestamping::TX).tx_ring(interface, RingShape::transmit())),
         asked,
     ];
+    at_each_of(&["adjtimex"], &REFUSALS, |fault| {
+        let mut told = false;
+        again(fault, &mut told, ClockState::read);
+        told
+    });
+    let expected = ["bind", "fcntl", "getsockopt", "if_nameindex", "ioctl", "madvise", "mmap", "setsockopt", "socket"];
+    opens(&all, &REFUSALS, &expected, &cable.a);
+}
+
+/// Of the sockets that are handed over none is left open, whatever fails.
+pub(crate) fn given_sockets() {
+    let cable = Cable::new();
+    let all: [fn(&Interface) -> Opened; _] = [
+        |interface| opened(options().bind_fds(raw_socket(), raw_socket(), interface)),
+        |interface| {
+            opened(options().rx_ring_fd(raw_socket(), interface, RingShape::throughput().block_size(4096).blocks(1)))
+        },
+    ];
+    opens(&all, &REFUSALS[1..], &["bind", "getsockname", "getsockopt", "recvmsg", "setsockopt"], &cable.a);
+}
+
+/// As somebody else opens one.
+fn raw_socket() -> OwnedFd {
+    use rustix::net::{AddressFamily, SocketType, socket};
+    hooks::without(|| socket(AddressFamily::PACKET, SocketType::RAW, None).unwrap())
+}
+
+/// Each of these opens what is closed again; whatever fails, the next attempt succeeds.
+fn opens(all: &[fn(&Interface) -> Opened], faults: &[Fault], expected: &[&str], interface: &Interface) {
     let mut struck = BTreeSet::new();
     for open in all {
-        struck.extend(at_each_call(&REFUSALS, |fault| {
+        struck.extend(at_each_call(faults, |fault| {
             let (mut told, before) = (false, leftovers());
-            drop(again(fault, &mut told, || open(&cable.a)));
+            drop(again(fault, &mut told, || open(interface)));
             assert_eq!(leftovers(), before);
             told
         }));
     }
-    let expected = ["bind", "getsockopt", "if_nameindex", "ioctl", "madvise", "mmap", "setsockopt", "socket"];
     assert!(expected.iter().all(|call| struck.contains(call)), "{struck:?}");
 }

@@ -101,7 +101,7 @@ pub(crate) fn filters() {
     };
     receiver.set_filter(&ours).unwrap();
     // But for EAGAIN, with which the kernel would say that nothing is left to be thrown away.
-    at_each_of(&["setsockopt", "recvmsg"], &ERRORS[1..], |fault| {
+    at_each_of(&["setsockopt", "recvmsg", "syscall"], &ERRORS[1..], |fault| {
         let mut told = false;
         // One frame waits, of a filter that is to be replaced.
         hooks::without(|| peer.send(&frame(0)).unwrap());
