@@ -13,6 +13,7 @@
 
 mod alloc;
 mod asynch;
+mod asynch_remade;
 mod asynch_traced;
 mod asynch_waits;
 mod attempts;
@@ -93,6 +94,7 @@ fn main() {
         ("tx_ring_keys", tx_ring_keys::TESTS),
         ("asynch", asynch::TESTS),
         ("asynch_waits", asynch_waits::TESTS),
+        ("asynch_remade", asynch_remade::TESTS),
         ("asynch_traced", asynch_traced::TESTS),
         ("attempts", attempts::TESTS),
         ("examples", examples::TESTS),
