@@ -4,9 +4,9 @@
 use std::io;
 use std::os::fd::AsFd;
 
+use crate::error_queue;
 use crate::meta::{self, ChecksumState, VlanTag};
 use crate::offload::HEADER_LEN;
-use crate::stamping;
 use crate::sys::cmsg::ControlBuffer;
 use crate::sys::layout::{Layout, Machine};
 use crate::sys::{self, abi};
@@ -113,12 +113,12 @@ pub fn error_report(kernel: Kernel, control: &[u8]) -> Result<ErrorReport, Contr
 }
 
 fn error_report_of<L: Layout>(control: &[u8]) -> Result<ErrorReport, ControlError> {
-    Ok(match stamping::Stamp::parse::<L>(control)? {
-        stamping::ErrorReport::Stamp(stamping::Stamp { number, stage, timestamps }) => {
+    Ok(match error_queue::Stamp::parse::<L>(control)? {
+        error_queue::ErrorReport::Stamp(error_queue::Stamp { number, stage, timestamps }) => {
             ErrorReport::Stamp { number, stage, timestamps }
         }
-        stamping::ErrorReport::LaunchMissed => ErrorReport::LaunchMissed,
-        stamping::ErrorReport::Other => ErrorReport::Other,
+        error_queue::ErrorReport::LaunchMissed => ErrorReport::LaunchMissed,
+        error_queue::ErrorReport::Other => ErrorReport::Other,
     })
 }
 

@@ -7,8 +7,8 @@
 //! separate fields; padding has its own.
 
 use crate::addr::EtherType;
+use crate::error_queue::{ErrorReport, Stamp};
 use crate::meta::{Ancillary, ChecksumState, VlanTag};
-use crate::stamping::{ErrorReport, Stamp};
 use crate::sys::cmsg::{Encoder, Messages};
 use crate::sys::layout::{Layout, Machine, Native};
 use crate::timestamp::{HardwareStamp, SystemStamp, Timestamps};

@@ -109,6 +109,7 @@ mod clock_state;
 mod departure;
 mod drift;
 mod error;
+mod error_queue;
 mod fanout;
 mod fanout_refusal;
 mod filter;

@@ -5,8 +5,9 @@ use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use crate::batch::TxReportBatch;
+use crate::error_queue::{ErrorReport, Stamp};
 use crate::link::Link;
-use crate::stamping::{self, ErrorReport, Stamp, Stamping};
+use crate::stamping::{self, Stamping};
 use crate::stats::Counters;
 use crate::sys::cmsg::ControlBuffer;
 use crate::sys::layout::Native;
