@@ -3,11 +3,11 @@
 use std::io;
 
 use super::PacketSocket;
+use super::offload::{with_what_head_says, without_head};
 use super::transmit::{FrameMessage, explained};
 use crate::batch::{BatchError, RecvBatch, TxReportBatch};
 use crate::meta::RxMeta;
-use crate::offload::{HEADER_LEN, Offload};
-use crate::sys;
+use crate::offload::HEADER_LEN;
 use crate::sys::batch::{Arrived, SEND_MAX, send_batch};
 use crate::tx_frame::TxFrame;
 use crate::wait::Patience;
@@ -68,9 +68,8 @@ impl PacketSocket {
     }
 
     fn describe_with_head(&self, arrived: Arrived<'_>, head: [u8; HEADER_LEN]) -> io::Result<RxMeta> {
-        let len = arrived.received.len.saturating_sub(HEADER_LEN);
-        let meta = self.describe(&sys::Received { len, ..arrived.received }, arrived.address, arrived.control)?;
-        Ok(RxMeta { offload: Some(Offload::from_bytes(head)), ..meta })
+        let meta = self.describe(&without_head(arrived.received), arrived.address, arrived.control)?;
+        Ok(with_what_head_says(meta, head))
     }
 
     /// Sends these frames in as few system calls as possible, in order, up to the first one that is refused.

@@ -54,9 +54,18 @@ impl PacketSocket {
     pub(super) fn recv_with_head(&self, patience: Patience, buf: &mut [u8]) -> io::Result<RxMeta> {
         let mut head = [0; HEADER_LEN];
         let meta = self.receive_by(patience, |address, control, flags| {
-            let received = sys::receive_with_head(self.rx(), &mut head, buf, address, control, flags)?;
-            Ok(sys::Received { len: received.len.saturating_sub(HEADER_LEN), ..received })
+            sys::receive_with_head(self.rx(), &mut head, buf, address, control, flags).map(without_head)
         })?;
-        Ok(RxMeta { offload: Some(Offload::from_bytes(head)), ..meta })
+        Ok(with_what_head_says(meta, head))
     }
+}
+
+/// What was received, but for what stands before the frame.
+pub(super) fn without_head(received: sys::Received) -> sys::Received {
+    sys::Received { len: received.len.saturating_sub(HEADER_LEN), ..received }
+}
+
+/// With what stood before the frame.
+pub(super) fn with_what_head_says(meta: RxMeta, head: [u8; HEADER_LEN]) -> RxMeta {
+    RxMeta { offload: Some(Offload::from_bytes(head)), ..meta }
 }
