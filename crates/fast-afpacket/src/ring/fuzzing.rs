@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::block::{Block, Frames, Header, Tally};
+use super::block::Block;
 use super::frame::{Frame, Placed};
 use super::lifecycle::Remake;
 use super::shape::{RingShape, Way};
 use super::slot::HeldFrame;
+use super::walk::{Frames, Header, Tally};
 use super::{RxRing, Shared};
 use crate::bound::{Belongings, Bound};
 use crate::granted::Granted;

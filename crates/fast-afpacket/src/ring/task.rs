@@ -2,7 +2,8 @@
 
 use std::io;
 
-use super::{Block, ByBlock, ByFrame, HeldFrame, RxRing, look_for_block, look_for_frame};
+use super::next::{look_for_block, look_for_frame};
+use super::{Block, ByBlock, ByFrame, HeldFrame, RxRing};
 use crate::link::Link;
 use crate::wait::Patience;
 
