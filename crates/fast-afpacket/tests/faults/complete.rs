@@ -7,9 +7,9 @@ use std::path::Path;
 use crate::hooks::HOOKED;
 
 /// Those that are left alone: they cannot fail where the library calls them, or free what there is. `read` and `write` are of
-/// an event or a timer that never blocks. What is asked of `clock_gettime` the standard library asks too, and panics.
-const SPARED: [&str; 7] =
-    ["clock_getres", "clock_gettime", "if_freenameindex", "munmap", "read", "sysconf", "write"];
+/// an event or a timer that never blocks. For what `clock_getres` says there is a substitute, once for each process. What is asked
+/// of `clock_gettime` the standard library asks too, and panics.
+const SPARED: [&str; 7] = ["clock_getres", "clock_gettime", "if_freenameindex", "munmap", "read", "sysconf", "write"];
 
 /// Defined beside the others. (So is `fcntl`, which the standard library calls for ours.)
 const SPECIAL: [&str; 1] = ["syscall"];
