@@ -45,6 +45,7 @@ fn main() {
         ("sockets", sending::sockets),
         ("batches", sending::batches),
         ("counted_keys", sending::counted_keys),
+        ("counted_batches", sending::counted_batches),
         ("transmit_ring", sending::transmit_ring),
         ("waiting", receiving::waiting),
         ("filters", receiving::filters),
@@ -58,6 +59,7 @@ fn main() {
         ("rebound_transmit_ring", remade::transmit_ring),
         ("followed_names", remade::followed),
         ("tasks", tasks::test),
+        ("counted_tracker", outcomes::counted_tracker),
     ];
     let trials = tests.map(|(name, run)| {
         let obstacle = lab.clone();

@@ -13,7 +13,8 @@ use fast_afpacket::{
 
 use crate::alloc;
 use crate::lab::{
-    Cable, PROTOCOL, bind, drain, eventually, frame, frame_of, ip, link_up, millis, number_in, options, tc, within,
+    Cable, PROTOCOL, bind, drain, eventually, frame, frame_of, ip, kernel_is_before, link_up, millis, number_in,
+    options, tc, within,
 };
 
 crate::tests! {
@@ -239,8 +240,12 @@ fn each_frame_has_its_priority() {
     let bytes = frame(1);
     let plain = TxFrame::new(&bytes);
     let urgent = plain.priority(0x1_0010);
-    if sender.send_frame(&urgent).is_err_and(|error| error.kind() == ErrorKind::Unsupported) {
-        eprintln!("before Linux 6.14");
+    if kernel_is_before((6, 14)) {
+        assert_eq!(sender.send_frame(&urgent).unwrap_err().kind(), ErrorKind::Unsupported);
+        let refused = sender.send_batch(&[plain, urgent, plain]).unwrap_err();
+        assert_eq!((refused.sent(), refused.error().kind()), (1, ErrorKind::Unsupported));
+        assert_eq!(counts(), [0, 0, 1]);
+        eprintln!("a kernel before 6.14: only the refusal was tested");
         return;
     }
     sender.send_batch(&[plain, urgent, urgent, plain.priority(0), urgent.key(TxKey::new(7))]).unwrap();

@@ -37,6 +37,13 @@ pub(crate) fn missing(tool: &str) -> Option<String> {
     started.err().map(|error| format!("{tool} is needed: {error}"))
 }
 
+/// Whether this kernel is older than a release: what it lacks has to be refused then, and only then.
+pub(crate) fn kernel_is_before(release: (u32, u32)) -> bool {
+    let text = fs::read_to_string("/proc/sys/kernel/osrelease").expect("the kernel says what it is");
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().expect(&text));
+    (numbers.next().expect(&text), numbers.next().expect(&text)) < release
+}
+
 /// Runs a test in a network namespace that nobody else sees, on a thread that ends with it.
 pub(crate) fn in_new_namespace(test: fn()) {
     let result = thread::spawn(move || in_this_thread(test)).join();
