@@ -111,15 +111,24 @@ fn queued_frames_remain_readable() {
 }
 
 fn after_down_and_up_the_first_send_succeeds() {
-    for dual in DUAL {
+    for (dual, count_keys) in DUAL.into_iter().flat_map(|dual| [(dual, false), (dual, true)]) {
         let cable = Cable::new();
-        let (socket, peer) = (bind(options().dual(dual), &cable.a), bind(options(), &cable.b));
+        let socket = bind(options().dual(dual).count_keys(count_keys), &cable.a);
+        let peer = bind(options(), &cable.b);
+        // A report in the way of a send may have used up one of the kernel's numbers, as far as one can tell.
+        let in_doubt = !dual && !socket.granted().own_keys;
         for keyed in [false, true] {
             ip("link set va down");
             link_up(&["va", "vb"]);
             if keyed {
                 socket.send_keyed(&frame(1), TxKey::new(1)).unwrap();
-                assert_eq!(socket.recv_tx(&mut []).unwrap().key.value(), 1);
+                if in_doubt {
+                    socket.set_tx_deadline(within(millis(20)));
+                    assert_eq!(socket.recv_tx(&mut []).unwrap_err().kind(), ErrorKind::TimedOut);
+                    assert!(socket.stats().unwrap().unattributed > 0, "counted, and not given to anybody");
+                } else {
+                    assert_eq!(socket.recv_tx(&mut []).unwrap().key.value(), 1);
+                }
             } else {
                 socket.send(&frame(1)).unwrap();
             }
