@@ -132,6 +132,5 @@ fn has_carrier(interface: &Interface) -> Result<bool> {
 
 /// The name of the driver or, of a virtual device, its kind.
 fn driver_of(interface: &Interface) -> Option<String> {
-    let kind = || Netlink::open().ok()?.kind(interface.index()).ok().flatten();
-    nic::driver_of(interface).or_else(kind)
+    nic::driver_of(interface).or_else(|| nic::kind_of(interface))
 }

@@ -11,6 +11,7 @@ use fast_afpacket::{Capabilities, ClockUser, GivenBack, Hwtstamp, Interface, Loa
 
 use crate::cli::{NicArguments, NicCommand};
 use crate::engine::Verdict;
+use crate::netlink::Netlink;
 pub(crate) use print::{STAMPS, setting_as_json};
 
 /// What is known of an interface.
@@ -75,13 +76,22 @@ impl Nic {
 
 /// The name of the driver, where there is one.
 pub(crate) fn driver_of(interface: &Interface) -> Option<String> {
-    // What is mounted may show another network namespace, which has an interface of this name too.
+    // What is mounted may show another network namespace, which has an interface of this name too: with the same number and
+    // address, if both were given by hand. A virtual interface has no driver.
+    if kind_of(interface).is_some() {
+        return None;
+    }
     let shown = |file: &str| fs::read_to_string(format!("/sys/class/net/{interface}/{file}")).ok();
     let mac = interface.mac().ok()?.map(|mac| mac.to_string());
     let is_shown = shown("ifindex")?.trim() == interface.index().to_string()
         && mac.is_none_or(|mac| shown("address").is_some_and(|address| address.trim() == mac));
     let link = fs::read_link(format!("/sys/class/net/{interface}/device/driver")).ok()?;
     is_shown.then(|| Some(link.file_name()?.to_string_lossy().into_owned()))?
+}
+
+/// The kind of a virtual interface.
+pub(crate) fn kind_of(interface: &Interface) -> Option<String> {
+    Netlink::open().ok()?.kind(interface.index()).ok().flatten()
 }
 
 /// Gives back what killed programs had borrowed.
