@@ -1,6 +1,7 @@
 //! A stamp carries the key of its own frame, whatever was refused in between, with the kernel's keys and without.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use fast_afpacket::{PacketSocket, Timestamping, TxKey, TxStage};
 
@@ -134,18 +135,19 @@ fn several_senders_at_once_when_counted() {
 
 fn senders(count_keys: bool) {
     const EACH: u32 = 2000;
+    // No more than there is room for, whatever this user may have.
+    const UNREAD: u32 = 100;
     let cable = Cable::new();
     let stamps = Timestamping::TX_SOFTWARE;
-    let buffer = 8 << 20;
-    let socket = bind(
-        options().dual(true).tx_payload(true).timestamping(stamps).count_keys(count_keys).receive_buffer(buffer),
-        &cable.a,
-    );
+    let socket = bind(options().dual(true).tx_payload(true).timestamping(stamps).count_keys(count_keys), &cable.a);
+    let (sent, read) = (AtomicU32::new(0), AtomicU32::new(0));
     std::thread::scope(|scope| {
         for sender in 0..4 {
-            let socket = &socket;
+            let (socket, sent, read) = (&socket, &sent, &read);
             scope.spawn(move || {
                 for number in sender * EACH..(sender + 1) * EACH {
+                    let place = sent.fetch_add(1, Ordering::Relaxed);
+                    eventually("the stamps are read", || place < read.load(Ordering::Relaxed) + UNREAD);
                     socket.send_keyed(&frame(number), TxKey::new(number)).unwrap();
                     // One in ten is refused late and uses up one of the kernel's numbers.
                     if number % 10 == 0 {
@@ -158,6 +160,7 @@ fn senders(count_keys: bool) {
         let mut seen = vec![false; 4 * EACH as usize];
         for _ in 0..4 * EACH {
             let report = socket.recv_tx(&mut buf).unwrap();
+            read.fetch_add(1, Ordering::Relaxed);
             let number = crate::lab::number_in(&buf[..report.len]);
             assert_eq!(report.key.value(), number);
             assert!(!std::mem::replace(&mut seen[number as usize], true));

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fast_afpacket::{Departure, LinkState, PacketSocket, RingControl, RingShape, SystemStamp, Timestamping, TxKey};
 
@@ -63,6 +63,9 @@ fn next(events: &Receiver<Event>) -> Event {
 
 const FLAPS: u32 = 100;
 
+/// Longer than they take on the slowest machine.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// Each receiver is told of each time that the link goes down, once, and misses no frame that comes once it is up.
 fn a_hundred_flaps() {
     let cable = Cable::new();
@@ -70,7 +73,7 @@ fn a_hundred_flaps() {
     // One stamp for each frame that is sent.
     let options = || options().timestamping(Timestamping::RX_SOFTWARE | Timestamping::TX_SOFTWARE);
     let sockets = [false, true].map(|dual| options().dual(dual).bind(&cable.a).unwrap());
-    sockets.iter().for_each(|socket| socket.set_deadline(within(Duration::from_secs(60))));
+    sockets.iter().for_each(|socket| socket.set_deadline(within(PATIENCE)));
     let mut tx_ring = options().tx_ring(&cable.a, RingShape::transmit()).unwrap();
     thread::scope(|scope| {
         let mut watched = Vec::new();
@@ -83,7 +86,7 @@ fn a_hundred_flaps() {
         for mut ring in Ring::both(options, &cable.a) {
             let (sender, events) = mpsc::channel();
             watched.push(events);
-            ring.set_read_deadline(within(Duration::from_secs(60)));
+            ring.set_read_deadline(within(PATIENCE));
             controls.push(ring.control());
             scope.spawn(move || {
                 report(&sender, || receive_in(&mut ring));
@@ -132,13 +135,21 @@ fn a_hundred_flaps() {
     });
 }
 
-/// Processor time of a wait, as a share of the time that it takes. A machine that is busy makes it smaller.
-fn waits_idly(what: &str, wait: impl FnOnce() -> io::Error) {
-    let (began, used) = (std::time::Instant::now(), lab::thread_time());
-    let error = wait();
-    let (used, took) = (lab::thread_time() - used, began.elapsed());
-    assert_eq!(error.kind(), ErrorKind::TimedOut, "{what}: {error}");
-    assert!(took >= millis(900) && used * 50 < took, "{what}: {used:?} of {took:?}");
+/// Waits a second, for next to no processor time: at least once, where the time of others may be counted too.
+fn waits_idly(what: &str, mut wait: impl FnMut(Option<Instant>) -> io::Error) {
+    let mut waits = Vec::new();
+    for _ in 0..10 {
+        let (began, used) = (Instant::now(), lab::thread_time());
+        let error = wait(within(millis(1000)));
+        let (used, took) = (lab::thread_time() - used, began.elapsed());
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "{what}: {error}");
+        assert!(took >= millis(900), "{what}: {took:?}");
+        if used * 50 < took {
+            return;
+        }
+        waits.push((used, took));
+    }
+    panic!("{what}: {waits:?}");
 }
 
 fn waiting_costs_nothing_while_it_is_down_or_gone() {
@@ -152,18 +163,27 @@ fn waiting_costs_nothing_while_it_is_down_or_gone() {
         } else {
             ip("link set va down");
         }
-        let deadline = || within(millis(1000));
         thread::scope(|scope| {
             for socket in [&single, &dual] {
                 assert_eq!(socket.recv(&mut [0; 64]).unwrap_err().kind(), ErrorKind::NetworkDown);
-                socket.set_deadline(deadline());
-                scope.spawn(|| waits_idly("recv", || socket.recv(&mut [0; 64]).unwrap_err()));
-                scope.spawn(|| waits_idly("recv_tx", || socket.recv_tx(&mut []).unwrap_err()));
+                let recv = |deadline| {
+                    socket.set_read_deadline(deadline);
+                    socket.recv(&mut [0; 64]).unwrap_err()
+                };
+                let recv_tx = |deadline| {
+                    socket.set_tx_deadline(deadline);
+                    socket.recv_tx(&mut []).unwrap_err()
+                };
+                scope.spawn(move || waits_idly("recv", recv));
+                scope.spawn(move || waits_idly("recv_tx", recv_tx));
             }
             for mut ring in rings {
                 assert_eq!(ring.read().unwrap_err().kind(), ErrorKind::NetworkDown);
-                ring.set_read_deadline(deadline());
-                scope.spawn(move || waits_idly("a ring", || ring.read().unwrap_err()));
+                let read = move |deadline| {
+                    ring.set_read_deadline(deadline);
+                    ring.read().unwrap_err()
+                };
+                scope.spawn(move || waits_idly("a ring", read));
             }
         });
         assert_eq!(single.link_state().is_gone(), gone);
