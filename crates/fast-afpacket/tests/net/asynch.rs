@@ -87,7 +87,11 @@ fn frames_and_stamps_come_on_each_runtime() {
                     urgent.unwrap();
                 }
                 let keyed = |number: u32| TxFrame::new(&frames[number as usize - 1]).key(TxKey::new(number));
-                assert_eq!(a.send_batch(&[keyed(5), keyed(6)]).await.unwrap(), 2);
+                // What the kernel counts goes by itself.
+                let at_once = if a.get_ref().granted().own_keys { 2 } else { 1 };
+                let batch = [keyed(5), keyed(6)];
+                assert_eq!(a.send_batch(&batch).await.unwrap(), at_once);
+                assert_eq!(a.send_batch(&batch[at_once..]).await.unwrap(), 2 - at_once);
                 assert_eq!(a.send_batch(&[]).await.unwrap(), 0);
 
                 let mut buf = [0; 64];

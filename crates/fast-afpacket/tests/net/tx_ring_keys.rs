@@ -233,12 +233,19 @@ fn stamps_are_read_in_batches() {
 fn unread_stamps_are_lost_and_the_queue_says_when_it_is_full() {
     let cable = Cable::new();
     let mut ring = open(options().timestamping(Timestamping::TX_SOFTWARE), &cable.a, RingShape::transmit());
+    // Once it is full, it stays so.
+    let mut held = None;
     for number in 0..300 {
         ring.push_keyed(&frame(number), TxKey::new(number)).unwrap();
         ring.flush().unwrap();
-        assert_eq!(ring.is_tx_queue_full().unwrap(), number >= 254, "{number}");
+        let is_full = ring.is_tx_queue_full().unwrap();
+        assert_eq!(is_full || held.is_some(), is_full, "{number}");
+        held = held.or(is_full.then_some(number + 1));
     }
-    for number in 0..255 {
+    // It depends on what the kernel's build makes of a small frame: 255 on Linux 6.18, 221 on Debian's 6.12.
+    let held = held.unwrap();
+    assert!((200..=260).contains(&held), "{held}");
+    for number in 0..held {
         assert_eq!(ring.recv_tx(&mut []).unwrap().key.value(), number);
     }
     // The kernel's count went on: the next stamp is that of the next frame.
