@@ -276,7 +276,7 @@ fn dropped_sends_send_nothing() {
 }
 
 fn dropped_waits_for_blocks_and_frames_lose_nothing() {
-    const FRAMES: u32 = 2_000;
+    const FRAMES: u32 = 500;
     let cable = Cable::new();
     for runtime in runtimes() {
         let peer = bind(options(), &cable.b);

@@ -32,7 +32,7 @@ fn refused_frames_are_named_and_the_others_arrive() {
     let cable = Cable::new();
     let receiver = receiver(&cable.b);
     let mut ring = open(options(), &cable.a, RingShape::transmit().block_size(4096).blocks(8));
-    let mut expected = Vec::new();
+    let (mut expected, mut found) = (Vec::new(), Vec::new());
     // One bad frame among 16, at each place; then several, side by side and apart.
     let single = (0..16).map(|place| vec![place]);
     let several = [vec![0, 1], vec![0, 15], vec![14, 15], vec![3, 4, 5, 6], vec![0, 2, 4, 6, 8, 10, 12, 14]];
@@ -69,6 +69,8 @@ fn refused_frames_are_named_and_the_others_arrive() {
             assert_eq!(ring.committed(), error.left());
         }
         assert_eq!(ring.flush().unwrap(), 16 - handed_over - refused);
+        // Not all at once: the buffer of an ordinary user is small.
+        found.extend(drain(&receiver));
     }
     // The kernel has taken out the tag on receive: what is left of a tagged frame is all behind it.
     let expected = expected.into_iter().map(|mut good| {
@@ -77,7 +79,7 @@ fn refused_frames_are_named_and_the_others_arrive() {
         }
         good
     });
-    assert!(drain(&receiver).into_iter().eq(expected), "each once and in order");
+    assert!(found.into_iter().eq(expected), "each once and in order");
 }
 
 fn a_ring_full_of_refused_frames() {
@@ -120,6 +122,7 @@ fn a_full_queue_leaves_frames_committed() {
     short_queue();
     let mut ring = open(options(), &cable.a, RingShape::transmit().blocks(2));
     let (mut handed_over, mut pushed, mut refusals) = (0, 0, 0);
+    let mut found = Vec::new();
     while handed_over < COUNT {
         while pushed < COUNT {
             match ring.try_next_slot() {
@@ -146,9 +149,11 @@ fn a_full_queue_leaves_frames_committed() {
             }
         }
         assert_eq!(handed_over + ring.committed(), pushed);
+        found.extend(arrived(&receiver));
     }
     assert!(refusals > 0);
-    assert!(arrivals(&receiver, COUNT).into_iter().eq(0..COUNT as u32), "each once and in order");
+    found.extend(arrivals(&receiver, COUNT - found.len()));
+    assert!(found.into_iter().eq(0..COUNT as u32), "each once and in order");
 }
 
 fn discarded_frames_are_not_sent() {
