@@ -67,7 +67,12 @@ pub(super) fn look_for_block(ring: &mut SharedRing, shared: &Shared, patience: P
 /// Whether the next block is ours and not empty.
 #[inline]
 fn holds_frames(ring: &SharedRing) -> bool {
-    ring.peek().and_then(Header::parse).is_some_and(|header| header.frames > 0)
+    ring.peek().is_some_and(has_frames)
+}
+
+#[inline]
+fn has_frames(block: &[u8]) -> bool {
+    Header::parse(block).is_some_and(|header| header.frames > 0)
 }
 
 /// Waits for a block with frames.
@@ -75,18 +80,20 @@ fn holds_frames(ring: &SharedRing) -> bool {
 fn find_block(ring: &mut SharedRing, shared: &Shared, patience: Patience) -> io::Result<()> {
     let mut waiting = None;
     shared.change_ring(ring);
-    while !holds_frames(ring) {
-        if ring.is_ready() {
+    loop {
+        // Looked at once: between two looks the kernel may hand it over.
+        match ring.peek().map(has_frames) {
+            Some(true) => return Ok(()),
             // When a frame is so long that it needs a block of its own, the kernel hands over the one before as it is,
             // perhaps empty: dropping it gives it back.
-            drop(ring.lend());
-        } else {
-            shared.wait(patience, &mut waiting)?;
-            shared.change_ring(ring);
+            Some(false) => drop(ring.lend()),
+            None => {
+                shared.wait(patience, &mut waiting)?;
+                shared.change_ring(ring);
+            }
         }
         shared.waits.check_open()?;
     }
-    Ok(())
 }
 
 impl RxRing<ByFrame> {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fast_afpacket::{RingShape, RxRing, Stats};
 
@@ -14,6 +14,7 @@ crate::tests! {
     a_full_ring_of_blocks_counts_all;
     a_full_ring_of_frames_counts_all;
     a_slow_reader_loses_nothing_unseen;
+    a_reader_that_only_looks_loses_nothing;
     reading_allocates_nothing;
     a_thousand_rings_leave_nothing;
 }
@@ -44,6 +45,35 @@ fn a_held_block_is_not_written_to() {
         sender.send(&frame(number)).unwrap();
     }
     assert_eq!(number_in(kept.data()), 78);
+}
+
+/// A block that is handed over between two looks at it must not be taken for the empty one of before.
+fn a_reader_that_only_looks_loses_nothing() {
+    const SENT: u32 = 200_000;
+    let cable = Cable::new();
+    let sender = bind(options(), &cable.a);
+    // Some 25 frames fill a block: one is handed over every few microseconds.
+    let shape = RingShape::throughput().block_size(4096).blocks(256).block_timeout(millis(1));
+    let mut ring = options().rx_ring(&cable.b, shape).unwrap();
+    let deadline = within(Duration::from_secs(20)).unwrap();
+    let mut read = 0;
+    thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            for number in 0..SENT {
+                sender.send(&frame(number)).unwrap();
+            }
+        });
+        while !sending.is_finished() || read < ring.stats().unwrap().received {
+            assert!(Instant::now() < deadline, "{read} of {:?}", ring.stats());
+            for _ in 0..1_000 {
+                if let Some(block) = ring.try_next_block().unwrap() {
+                    read += block.len() as u64;
+                }
+            }
+        }
+    });
+    let stats = ring.stats().unwrap();
+    assert_eq!((read, stats.received + stats.dropped), (stats.received, SENT.into()), "{stats:?}");
 }
 
 /// Reads until all that the kernel has received is read.
