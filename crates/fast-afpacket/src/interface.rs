@@ -237,7 +237,7 @@ impl Interface {
 
     /// The interface that has this one's name now, in the network namespace of this socket: this one or another.
     pub(crate) fn namesake(&self, socket: BorrowedFd<'_>) -> io::Result<Self> {
-        Ok(Self { index: ioctl::index_in(socket, &self.name)?, ..self.clone() })
+        Ok(Self { index: ioctl::index_of(socket, &self.name)?, ..self.clone() })
     }
 
     /// The interface with this index beside this one, with the name that it has now. The socket is in their network

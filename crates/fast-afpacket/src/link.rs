@@ -163,11 +163,9 @@ impl<'a> Link<'a> {
     /// Whether the interface was removed, or moved to another network namespace. The kernel then unbinds the socket, a
     /// moment after the interface can no longer be found.
     fn is_gone(self) -> bool {
-        const UNBOUND: i32 = -1;
-        let is_unbound = || sys::local_address(self.socket()).is_ok_and(|address| address.sll_ifindex == UNBOUND);
         let name = ioctl::name_of(self.socket(), self.bound().index().cast_unsigned());
         let is_unknown = name.is_err_and(|error| error.raw_os_error() == Some(libc::ENODEV));
-        is_unknown || is_unbound() || self.bound().is_incomplete()
+        is_unknown || sys::is_unbound(self.socket()) || self.bound().is_incomplete()
     }
 
     /// Whether the interface is there. One whose name is followed may have to be bound to first.

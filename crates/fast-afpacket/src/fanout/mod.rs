@@ -302,7 +302,7 @@ impl FanoutGroup {
 
     /// Whether there are members whose interface is gone, and which hold the id that the group had there.
     pub(crate) fn has_stranded_members(&self) -> bool {
-        self.lock().members.iter().filter_map(Weak::upgrade).any(|member| is_stranded(&member))
+        self.lock().members.iter().filter_map(Weak::upgrade).any(|member| sys::is_unbound(member.as_fd()))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -321,17 +321,12 @@ impl State {
     /// The members that are bound to the group's interface. Those whose interface is gone belong to a group of the kernel's
     /// that is no use any more.
     fn members(&self) -> Vec<Arc<OwnedFd>> {
-        self.members.iter().filter_map(Weak::upgrade).filter(|member| !is_stranded(member)).collect()
+        self.members.iter().filter_map(Weak::upgrade).filter(|member| !sys::is_unbound(member.as_fd())).collect()
     }
 
     fn has_members(&self) -> bool {
         !self.members().is_empty()
     }
-}
-
-/// Whether the interface of a member is gone.
-fn is_stranded(member: &OwnedFd) -> bool {
-    sys::local_address(member.as_fd()).is_ok_and(|address| address.sll_ifindex < 0)
 }
 
 impl Program {

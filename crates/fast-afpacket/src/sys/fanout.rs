@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use super::sockopt::{get, set, set_program};
+use super::sockopt::{get, joined, set, set_program};
 use super::{check, len_of};
 
 /// The arguments of `PACKET_FANOUT` as an int, whose halves lie as those of `struct fanout_args` on either byte order.
@@ -65,24 +65,5 @@ pub(crate) fn rollover_statistics(fd: BorrowedFd<'_>) -> io::Result<[u64; 3]> {
     let mut words = [0; 6];
     get(fd, libc::SOL_PACKET, libc::PACKET_ROLLOVER_STATS, &mut words)?;
     let [a, b, c, d, e, f] = words;
-    Ok([(a, b), (c, d), (e, f)].map(joined))
-}
-
-/// The number whose halves lie in this order in memory.
-pub(super) const fn joined((first, second): (u32, u32)) -> u64 {
-    let (high, low) = if cfg!(target_endian = "big") { (first, second) } else { (second, first) };
-    ((high as u64) << 32) | low as u64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_put_together_as_they_lie_in_memory() {
-        let number = 0x0123_4567_89ab_cdef_u64;
-        let [a, b, c, d, e, f, g, h] = number.to_ne_bytes();
-        let halves = (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]));
-        assert_eq!(joined(halves), number);
-    }
+    Ok([[a, b], [c, d], [e, f]].map(joined))
 }

@@ -37,12 +37,6 @@ pub(crate) fn mtu(socket: BorrowedFd<'_>, name: &CStr) -> io::Result<u32> {
     Ok(u32::from_ne_bytes([a, b, c, d]))
 }
 
-/// `SIOCGIFINDEX`: the index of the interface that has this name, in the network namespace of the socket.
-pub(crate) fn index_in(socket: BorrowedFd<'_>, name: &CStr) -> io::Result<c_uint> {
-    let [a, b, c, d, ..] = query(socket, name, libc::SIOCGIFINDEX as libc::Ioctl)?;
-    Ok(c_uint::from_ne_bytes([a, b, c, d]))
-}
-
 /// `SIOCGIFFLAGS`: the lower 16 of the `IFF_` flags.
 pub(crate) fn flags(socket: BorrowedFd<'_>, name: &CStr) -> io::Result<u16> {
     let [a, b, ..] = query(socket, name, libc::SIOCGIFFLAGS as libc::Ioctl)?;

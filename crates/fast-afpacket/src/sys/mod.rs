@@ -86,20 +86,17 @@ fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Repeats a call that receives if a signal interrupted it. One that waits ends with the signal, as if its time were over:
+/// [`retry`] of a call that receives with these flags. One that waits ends with the signal, as if its time were over:
 /// signals that keep coming must not make it longer.
 #[inline]
 fn retry_receive<T>(flags: c_int, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.raw_os_error() == Some(libc::EINTR) => {
-                if flags & libc::MSG_DONTWAIT == 0 {
-                    return Err(io::Error::from_raw_os_error(libc::EAGAIN));
-                }
-            }
-            result => return result,
-        }
+    if flags & libc::MSG_DONTWAIT != 0 {
+        return retry(call);
     }
+    call().map_err(|error| match error.raw_os_error() {
+        Some(libc::EINTR) => io::Error::from_raw_os_error(libc::EAGAIN),
+        _ => error,
+    })
 }
 
 /// Takes ownership of a descriptor that a system call has just returned.
@@ -108,25 +105,26 @@ fn owned(fd: c_int) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
+/// `socket(2)`, closed on exec.
+fn socket(family: c_int, kind: c_int, protocol: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) };
+    check(fd).map(owned)
+}
+
 /// `socket(AF_PACKET, kind, 0)`. Protocol 0: nothing can arrive before the socket is bound with one.
 pub(crate) fn packet_socket(kind: c_int) -> io::Result<OwnedFd> {
-    // SAFETY: no memory is passed.
-    let fd = unsafe { libc::socket(libc::AF_PACKET, kind | libc::SOCK_CLOEXEC, 0) };
-    check(fd).map(owned)
+    socket(libc::AF_PACKET, kind, 0)
 }
 
 /// A socket for interface ioctls, which any family will do: `AF_UNIX` is there on every system and needs no right.
 pub(crate) fn ioctl_socket() -> io::Result<OwnedFd> {
-    // SAFETY: no memory is passed.
-    let fd = unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
-    check(fd).map(owned)
+    socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)
 }
 
 /// A UDP socket, for [`send_forbidden_broadcast`] alone.
 pub(crate) fn udp_socket() -> io::Result<OwnedFd> {
-    // SAFETY: no memory is passed.
-    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
-    check(fd).map(owned)
+    socket(libc::AF_INET, libc::SOCK_DGRAM, 0)
 }
 
 /// Asks a UDP socket to send an empty datagram to 255.255.255.255 with these control messages. The kernel sends
@@ -172,6 +170,11 @@ pub(crate) fn local_address(fd: BorrowedFd<'_>) -> io::Result<libc::sockaddr_ll>
 pub(crate) fn replace(old: BorrowedFd<'_>, new: OwnedFd) -> io::Result<()> {
     // SAFETY: no memory is passed. The number stays open, owned by who owns it; only what it stands for changes.
     retry(|| check(unsafe { libc::dup3(new.as_raw_fd(), old.as_raw_fd(), libc::O_CLOEXEC) })).map(drop)
+}
+
+/// Whether the interface of a packet socket is gone: the kernel has unbound it.
+pub(crate) fn is_unbound(fd: BorrowedFd<'_>) -> bool {
+    local_address(fd).is_ok_and(|address| address.sll_ifindex < 0)
 }
 
 /// Waits until every processor has left the kernel's receive path at least once (`membarrier(2)`, which waits for an RCU

@@ -6,16 +6,12 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use super::fanout::joined;
-use super::sockopt::get;
+use super::sockopt::long_option;
 use super::{check, owned};
 
 /// What is never the same for two network namespaces, since Linux 5.14.
 pub(crate) fn cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
-    let mut words = [0; 2];
-    get(socket, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE, &mut words)?;
-    let [a, b] = words;
-    Ok(joined((a, b)))
+    long_option(socket, libc::SO_NETNS_COOKIE)
 }
 
 /// Moves the calling thread into a network namespace. `EINVAL` if the descriptor is of something else.

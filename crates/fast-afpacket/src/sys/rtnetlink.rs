@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use super::{check, check_len, len_of, owned, retry, sockopt};
+use super::{check, check_len, len_of, retry, sockopt};
 
 /// A message with all its attributes takes some 1,500 bytes; ours stand behind names and statistics.
 const ROOM: usize = 8192;
@@ -11,9 +11,7 @@ const ROOM: usize = 8192;
 /// A socket to which the kernel sends a message for each interface of the calling thread's network namespace that is
 /// removed or moved away: `RTM_DELLINK`. Of other messages, which may be many, it takes none.
 pub(crate) fn listen_for_removals() -> io::Result<OwnedFd> {
-    // SAFETY: no memory is passed.
-    let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE) };
-    let socket = check(fd).map(owned)?;
+    let socket = super::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)?;
     // The type of the message stands at 4, in this machine's byte order; the filter reads it as the network's.
     let [load, test, all, none] =
         [(0x28, 0, 0, 4), (0x15, 0, 1, u32::from(libc::RTM_DELLINK.to_be())), (0x06, 0, 0, u32::MAX), (0x06, 0, 0, 0)]

@@ -60,11 +60,22 @@ pub(crate) fn socket_option(fd: BorrowedFd<'_>, option: c_int) -> io::Result<c_i
     Ok(value[0].cast_signed())
 }
 
-/// What is never the same for two sockets, as it lies in memory. Linux 4.12.
-pub(crate) fn socket_cookie(fd: BorrowedFd<'_>) -> io::Result<[u32; 2]> {
-    let mut words = [0; 2];
-    get(fd, libc::SOL_SOCKET, libc::SO_COOKIE, &mut words)?;
-    Ok(words)
+/// What is never the same for two sockets. Linux 4.12.
+pub(crate) fn socket_cookie(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    long_option(fd, libc::SO_COOKIE)
+}
+
+/// Reads an option of `SOL_SOCKET` that has 64 bits.
+pub(super) fn long_option(fd: BorrowedFd<'_>, option: c_int) -> io::Result<u64> {
+    let mut halves = [0; 2];
+    get(fd, libc::SOL_SOCKET, option, &mut halves)?;
+    Ok(joined(halves))
+}
+
+/// The number whose halves lie in this order in memory.
+pub(super) const fn joined([first, second]: [u32; 2]) -> u64 {
+    let (high, low) = if cfg!(target_endian = "big") { (first, second) } else { (second, first) };
+    ((high as u64) << 32) | low as u64
 }
 
 /// What the receive queue and the error queue take together, and the limit at which more is thrown away, in bytes.
@@ -180,5 +191,13 @@ mod tests {
         let ret = libc::sock_filter { code: 6, jt: 0, jf: 0, k: 0 };
         let error = attach_filter(socket.as_fd(), &vec![ret; 65_537]).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+    }
+
+    #[test]
+    fn numbers_are_put_together_as_they_lie_in_memory() {
+        let number = 0x0123_4567_89ab_cdef_u64;
+        let [a, b, c, d, e, f, g, h] = number.to_ne_bytes();
+        let halves = [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])];
+        assert_eq!(joined(halves), number);
     }
 }
