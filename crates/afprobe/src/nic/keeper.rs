@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
-use fast_afpacket::{ConfigureNic, Hwtstamp, Interface, NicLoan, RxFilter, TxMode};
+use fast_afpacket::{Hwtstamp, Interface, NicLoan, RxFilter, TxMode};
 use nix::unistd::{Pid, getppid};
 
 use crate::cli::{HardwareArguments, UseOfCard};
@@ -135,15 +135,7 @@ pub(crate) fn run() -> Result<()> {
 
 fn borrow(interface: &Interface, arguments: &Arguments) -> Result<Option<NicLoan>> {
     let needs = Hwtstamp::new(TxMode::ON, RxFilter::new(arguments.on_receive));
-    let (loan, grant) = match arguments.hardware.configure_nic(needs) {
-        ConfigureNic::Required(needs) => {
-            let loan = NicLoan::take(interface, needs)?;
-            let grant = loan.grant();
-            (Some(loan), grant)
-        }
-        ConfigureNic::Preferred(needs) => NicLoan::take_preferred(interface, needs),
-        _ => return Ok(None),
-    };
+    let (loan, grant) = NicLoan::take_as(interface, arguments.hardware.configure_nic(needs))?;
     hardware::tell(interface, grant)?;
     Ok(loan)
 }

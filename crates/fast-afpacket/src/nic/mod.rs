@@ -140,24 +140,41 @@ impl NicLoan {
         self.0.give_back().during(Step::Nic, &self.0.card.name())
     }
 
-    /// Takes what can be had of the needs: all, or stamps on transmit, or on receive. Says also why it is not more.
+    /// Does what [`Options::configure_nic`](crate::Options::configure_nic) does on opening, and says what came of it, as
+    /// [`Granted::nic`](crate::Granted::nic) does: for a program in which one process borrows a setting and gives it back,
+    /// and another, which has no privileges, uses it.
     ///
-    /// This is what [`ConfigureNic::Preferred`] does; with [`take`](Self::take), a program can let one process borrow a
-    /// setting and give it back, and another, which has no privileges, use it.
+    /// # Errors
+    ///
+    /// As for [`take`](Self::take), of [`ConfigureNic::Required`]. Of the others there are none.
     ///
     /// # Examples
     ///
     /// ```no_run
-    /// use fast_afpacket::{Hwtstamp, Interface, NicGrant, NicLoan, RxFilter, TxMode};
+    /// use fast_afpacket::{ConfigureNic, Hwtstamp, Interface, NicGrant, NicLoan, RxFilter, TxMode};
     ///
     /// let interface = Interface::by_name("eth1")?;
-    /// let (_loan, grant) = NicLoan::take_preferred(&interface, Hwtstamp::new(TxMode::ON, RxFilter::ALL));
+    /// let needs = Hwtstamp::new(TxMode::ON, RxFilter::ALL);
+    /// let (_loan, grant) = NicLoan::take_as(&interface, ConfigureNic::Preferred(needs))?;
     /// if let NicGrant::Refused { why, .. } = grant {
     ///     println!("not all frames are stamped: {why}");
     /// }
     /// # Ok::<(), fast_afpacket::Error>(())
     /// ```
-    pub fn take_preferred(interface: &Interface, needs: Hwtstamp) -> (Option<Self>, NicGrant) {
+    pub fn take_as(interface: &Interface, configure_nic: ConfigureNic) -> Result<(Option<Self>, NicGrant), Error> {
+        match configure_nic {
+            ConfigureNic::Never => Ok((None, NicGrant::NotAsked)),
+            ConfigureNic::Preferred(needs) => Ok(Self::take_preferred(interface, needs)),
+            ConfigureNic::Required(needs) => {
+                let loan = Self::take(interface, needs)?;
+                let grant = loan.grant();
+                Ok((Some(loan), grant))
+            }
+        }
+    }
+
+    /// Takes what can be had of the needs: all, or stamps on transmit, or on receive. Says also why it is not more.
+    fn take_preferred(interface: &Interface, needs: Hwtstamp) -> (Option<Self>, NicGrant) {
         let why = match Self::take(interface, needs) {
             Ok(loan) => {
                 let grant = loan.grant();
@@ -172,8 +189,7 @@ impl NicLoan {
         (loan, NicGrant::Refused { why, now })
     }
 
-    /// What came of it, as [`Granted::nic`](crate::Granted::nic) says it.
-    pub fn grant(&self) -> NicGrant {
+    fn grant(&self) -> NicGrant {
         match self.is_borrowed() {
             true => NicGrant::Lent { former: self.former(), now: self.in_force() },
             false => NicGrant::Sufficient(self.in_force()),

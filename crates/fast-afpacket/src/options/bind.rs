@@ -12,7 +12,7 @@ use crate::fanout_refusal::FanoutRefusal;
 use crate::filter::Filter;
 use crate::granted::{Granted, withheld_by};
 use crate::interface::Interface;
-use crate::nic::{ConfigureNic, NicGrant, NicLoan};
+use crate::nic::{NicGrant, NicLoan};
 use crate::socket::{PacketSocket, Parts};
 use crate::stamping::{Manner, Stamping};
 use crate::sys::{self, abi, sockopt};
@@ -51,7 +51,7 @@ impl Options {
     pub(super) fn bind_here(self, interface: &Interface, mut sockets: Sockets) -> Result<PacketSocket, Error> {
         let name = &*interface.name();
         self.check(name)?;
-        let (nic_loan, nic) = self.borrow_nic(interface)?;
+        let (nic_loan, nic) = NicLoan::take_as(interface, self.configure_nic)?;
         let rx = self.open(name, interface, &mut sockets)?;
         let tx = self.dual.then(|| self.open(name, interface, &mut sockets)).transpose()?;
         let mut asked_of_receiver = None;
@@ -71,11 +71,11 @@ impl Options {
         let sorts_stamps = !asked_of_receiver.unwrap_or(stamping.request()).is_answered_strictly();
         sockopt::set_packet(rx.as_fd(), libc::PACKET_AUXDATA, 1).during(Step::Auxdata, name)?;
         self.limit_reception(rx.as_fd(), name)?;
-        let without_queue = self.set_up_sending(sending, &stamping, name)?;
+        self.set_up_sending(sending, &stamping, name)?;
         let granted = Granted {
-            timestamping: self.timestamping - withheld_by(nic) - without_queue,
+            timestamping: self.stamps_to_come(self.timestamping, nic),
             nic,
-            phc: self.bind_phc.or_else(|| interface.phc_through(rx.as_fd())),
+            phc: self.phc_of(interface, rx.as_fd()),
             own_keys: stamping.has_own_keys(),
             receive_buffer: buffer_size(rx.as_fd(), libc::SO_RCVBUF).during(Step::ReceiveBuffer, name)?,
             send_buffer: buffer_size(sending, libc::SO_SNDBUF).during(Step::SendBuffer, name)?,
@@ -156,18 +156,6 @@ impl Options {
         flags.chain(self.multicast.iter().map(|&group| (libc::PACKET_MR_MULTICAST, group))).collect()
     }
 
-    pub(crate) fn borrow_nic(&self, interface: &Interface) -> Result<(Option<NicLoan>, NicGrant), Error> {
-        match self.configure_nic {
-            ConfigureNic::Never => Ok((None, NicGrant::NotAsked)),
-            ConfigureNic::Preferred(needs) => Ok(NicLoan::take_preferred(interface, needs)),
-            ConfigureNic::Required(needs) => {
-                let loan = NicLoan::take(interface, needs)?;
-                let grant = loan.grant();
-                Ok((Some(loan), grant))
-            }
-        }
-    }
-
     /// A socket with all that both halves of a dual one need.
     pub(crate) fn open(&self, name: &str, interface: &Interface, sockets: &mut Sockets) -> Result<OwnedFd, Error> {
         let kind = if self.cooked { libc::SOCK_DGRAM } else { libc::SOCK_RAW };
@@ -214,17 +202,23 @@ impl Options {
         Ok(Some(member))
     }
 
-    /// Leaves out the queueing discipline, if that was asked for. Gives the stamps that there are not any more.
-    pub(crate) fn bypass_queue(&self, sending: BorrowedFd<'_>, name: &str) -> Result<Timestamping, Error> {
-        if self.qdisc_bypass {
-            sockopt::set_packet(sending, libc::PACKET_QDISC_BYPASS, 1).during(Step::QdiscBypass, name)?;
+    /// Leaves out the queueing discipline, if that was asked for.
+    pub(crate) fn bypass_queue(&self, sending: BorrowedFd<'_>, name: &str) -> Result<(), Error> {
+        match self.qdisc_bypass {
+            true => sockopt::set_packet(sending, libc::PACKET_QDISC_BYPASS, 1).during(Step::QdiscBypass, name),
+            false => Ok(()),
         }
-        Ok(self.without_queue())
     }
 
-    /// The stamps that there are not without the queueing discipline.
-    pub(crate) fn without_queue(&self) -> Timestamping {
-        if self.qdisc_bypass { Timestamping::TX_SCHEDULED } else { Timestamping::empty() }
+    /// Of these stamps those that can come: not what the NIC withholds, nor what there is not without the queueing discipline.
+    pub(crate) fn stamps_to_come(&self, stamps: Timestamping, nic: NicGrant) -> Timestamping {
+        let without_queue = if self.qdisc_bypass { Timestamping::TX_SCHEDULED } else { Timestamping::empty() };
+        stamps - withheld_by(nic) - without_queue
+    }
+
+    /// The clock of hardware stamps, asked in the network namespace of this socket.
+    pub(crate) fn phc_of(&self, interface: &Interface, socket: BorrowedFd<'_>) -> Option<u32> {
+        self.bind_phc.or_else(|| interface.phc_through(socket))
     }
 
     pub(crate) fn bind_to(

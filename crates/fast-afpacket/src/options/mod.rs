@@ -44,7 +44,7 @@ pub struct Options {
     pub(crate) cooked: bool,
     dual: bool,
     pub(crate) timestamping: Timestamping,
-    configure_nic: ConfigureNic,
+    pub(crate) configure_nic: ConfigureNic,
     pub(crate) bind_phc: Option<u32>,
     pub(crate) tx_payload: bool,
     count_keys: bool,

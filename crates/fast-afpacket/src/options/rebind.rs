@@ -8,22 +8,27 @@ use crate::bound::Belongings;
 use crate::error::{Context, Error, Step};
 use crate::fanout::FanoutGroup;
 use crate::fanout_refusal::FanoutRefusal;
-use crate::granted::withheld_by;
 use crate::interface::{Interface, InterfaceFlags};
+use crate::nic::NicLoan;
 use crate::stamping::{self, Manner, Stamping};
 use crate::sys::{abi, ioctl, sockopt};
 use crate::timestamp::Timestamping;
 
 impl Belongings {
     /// Gives the card that is gone back and borrows the one that is there. `stamps`: those that the socket asks for.
-    pub(crate) fn renew_nic(&mut self, interface: &Interface, stamps: Timestamping) -> Result<(), Error> {
+    pub(crate) fn renew_nic(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        interface: &Interface,
+        stamps: Timestamping,
+    ) -> Result<(), Error> {
         let Self { options, granted, nic_loan, .. } = self;
         *nic_loan = None;
-        let (loan, nic) = options.borrow_nic(interface)?;
+        let (loan, nic) = NicLoan::take_as(interface, options.configure_nic)?;
         *nic_loan = loan;
         granted.nic = nic;
-        granted.timestamping = stamps - withheld_by(nic) - options.without_queue();
-        granted.phc = options.bind_phc.or_else(|| interface.capabilities().ok()?.phc());
+        granted.timestamping = options.stamps_to_come(stamps, nic);
+        granted.phc = options.phc_of(interface, socket);
         Ok(())
     }
 }
@@ -34,12 +39,7 @@ impl Options {
     }
 
     /// What concerns the second socket of two, or the only one.
-    pub(crate) fn set_up_sending(
-        &self,
-        sending: BorrowedFd<'_>,
-        stamping: &Stamping,
-        name: &str,
-    ) -> Result<Timestamping, Error> {
+    pub(crate) fn set_up_sending(&self, sending: BorrowedFd<'_>, stamping: &Stamping, name: &str) -> Result<(), Error> {
         if let Some(clock) = self.launch_clock {
             // Reports are for those who read stamps.
             let set = sockopt::set_txtime(sending, clock.id(), stamping.gives_tx_stamps());

@@ -107,7 +107,7 @@ impl Linked for Shared {
             self.put_successor(belongings, interface)?;
         }
         let stamps = belongings.options.timestamping.intersection(Timestamping::RX);
-        belongings.renew_nic(interface, stamps)?;
+        belongings.renew_nic(self.socket.as_fd(), interface, stamps)?;
         let (socket, options) = (self.socket.as_fd(), &belongings.options);
         renew_memberships(socket, interface, options.memberships().into_iter())?;
         belongings.fanout = options.bind_and_join(socket, interface, |socket| options.attach_filter(socket))?;

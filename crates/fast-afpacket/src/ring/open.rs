@@ -8,9 +8,10 @@ use super::shape::{Request, RingShape, Way};
 use super::{RxRing, Shared};
 use crate::bound::{Belongings, Bound};
 use crate::error::{Context, Error, Step};
-use crate::granted::{Granted, RingMemory, withheld_by};
+use crate::granted::{Granted, RingMemory};
 use crate::interface::Interface;
 use crate::link::renew_memberships;
+use crate::nic::NicLoan;
 use crate::options::{Options, Sockets};
 use crate::stamping::{self, Manner};
 use crate::stats::Counters;
@@ -74,7 +75,7 @@ impl Options {
         if self.offload {
             return Err(Error::invalid(name, "a ring does not tell what was left undone (Options::offload)"));
         }
-        let (nic_loan, nic) = self.borrow_nic(interface)?;
+        let (nic_loan, nic) = NicLoan::take_as(interface, self.configure_nic)?;
         // Protocol 0: nothing arrives before the socket is bound.
         let socket = self.open(name, interface, &mut sockets)?;
         let fd = socket.as_fd();
@@ -85,9 +86,9 @@ impl Options {
         let memory =
             RingMemory { bytes: shape.memory().unwrap_or(0), locked: mapped.locked, populated: mapped.populated };
         let granted = Granted {
-            timestamping: self.timestamping.intersection(Timestamping::RX) - withheld_by(nic),
+            timestamping: self.stamps_to_come(self.timestamping.intersection(Timestamping::RX), nic),
             nic,
-            phc: interface.phc_through(fd),
+            phc: self.phc_of(interface, fd),
             own_keys: false,
             receive_buffer: 0,
             send_buffer: 0,

@@ -103,7 +103,7 @@ impl Linked for PacketSocket {
         if is_member {
             self.put_successor(belongings, interface)?;
         }
-        belongings.renew_nic(interface, self.parts.asked)?;
+        belongings.renew_nic(self.rx(), interface, self.parts.asked)?;
         let options = &belongings.options;
         // Nothing is received before the socket is bound; until then the whole can be tried again.
         let held = self.memberships();

@@ -27,7 +27,7 @@ impl Linked for Shared {
 
     fn rebind_to(&self, belongings: &mut Belongings, interface: &Interface) -> Result<(), Error> {
         let stamps = belongings.options.timestamping.intersection(Timestamping::TX);
-        belongings.renew_nic(interface, stamps)?;
+        belongings.renew_nic(self.socket.as_fd(), interface, stamps)?;
         let (socket, options, name) = (self.socket.as_fd(), &belongings.options, &*interface.name());
         if options.bind_phc.is_some() {
             options.tie_to(socket, interface).during(Step::Timestamping, name)?;

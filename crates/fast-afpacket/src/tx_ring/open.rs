@@ -9,8 +9,9 @@ use crate::addr::EtherType;
 use crate::bound::{Belongings, Bound};
 use crate::error::{Context, Error, Step};
 use crate::frame_limit::FrameLimit;
-use crate::granted::{Granted, RingMemory, withheld_by};
+use crate::granted::{Granted, RingMemory};
 use crate::interface::Interface;
+use crate::nic::NicLoan;
 use crate::options::{Options, Sockets, buffer_size};
 use crate::ring::{ByFrame, Request, RingShape, Way};
 use crate::stamping::{Manner, Stamping};
@@ -71,7 +72,7 @@ impl Options {
         let Request::Frames(request) = request else {
             return Err(Error::invalid(name, "a transmit ring is made of frames, not of blocks"));
         };
-        let (nic_loan, nic) = self.borrow_nic(interface)?;
+        let (nic_loan, nic) = NicLoan::take_as(interface, self.configure_nic)?;
         let socket = self.open(name, interface, &mut sockets)?;
         let fd = socket.as_fd();
         sockopt::set_packet(fd, libc::PACKET_VERSION, abi::TPACKET_V2).during(Step::Ring, name)?;
@@ -81,7 +82,7 @@ impl Options {
         // Frames without a key have none: stamps are asked for call by call.
         let manner = Manner { phc: self.bind_phc, payload: self.tx_payload, every_frame: false };
         let stamping = Stamping::set_up(fd, stamps, manner, count_keys).during(Step::Timestamping, name)?;
-        let without_queue = self.bypass_queue(fd, name)?;
+        self.bypass_queue(fd, name)?;
         sockopt::tx_ring_of_frames(fd, request).during(Step::Ring, name)?;
         let (slots, mapped) = TxSlots::map(fd, layout).during(Step::Ring, name)?;
         // Protocol 0: it receives nothing, and the kernel finds each frame's own protocol when it sends.
@@ -89,9 +90,9 @@ impl Options {
         let memory =
             RingMemory { bytes: shape.memory().unwrap_or(0), locked: mapped.locked, populated: mapped.populated };
         let granted = Granted {
-            timestamping: stamps - withheld_by(nic) - without_queue,
+            timestamping: self.stamps_to_come(stamps, nic),
             nic,
-            phc: self.bind_phc.or_else(|| interface.phc_through(fd)),
+            phc: self.phc_of(interface, fd),
             own_keys: stamping.has_own_keys(),
             receive_buffer: buffer_size(fd, libc::SO_RCVBUF).during(Step::ReceiveBuffer, name)?,
             send_buffer: buffer_size(fd, libc::SO_SNDBUF).during(Step::SendBuffer, name)?,
