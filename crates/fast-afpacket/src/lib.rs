@@ -127,6 +127,7 @@ mod interface;
 mod launch;
 mod link;
 mod link_state;
+mod memberships;
 mod meta;
 mod nap;
 mod netns;

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::{Options, Sockets};
-use crate::addr::{EtherType, MacAddr};
+use crate::addr::EtherType;
 use crate::bound::{Belongings, Bound};
 use crate::error::{Context, Error, Step};
 use crate::fanout::FanoutMember;
@@ -82,7 +82,7 @@ impl Options {
             ring: None,
         };
         let fanout = self.bind_and_join(rx.as_fd(), interface, |socket| self.attach_filter(socket))?;
-        let (memberships, follow_name, filter) = (self.memberships(), self.follow_name, self.filter.clone());
+        let memberships = self.memberships.clone();
         let parts = Parts {
             rx,
             tx,
@@ -94,12 +94,10 @@ impl Options {
             stamping,
             asked: self.timestamping,
             sorts_stamps,
-            follow_name,
-            filter,
             bound: Bound::new(interface.clone(), Belongings { options: self, granted, fanout, nic_loan }),
         };
         let socket = PacketSocket::from_parts(parts);
-        for membership in memberships {
+        for membership in memberships.all() {
             socket.begin_membership(membership)?;
         }
         Ok(socket)
@@ -107,7 +105,7 @@ impl Options {
 
     /// Refuses what the kernel would take and what could not work.
     pub(crate) fn check(&self, name: &str) -> Result<(), Error> {
-        if let Some(group) = self.multicast.iter().find(|group| !group.is_multicast()) {
+        if let Some(group) = self.memberships.groups.iter().find(|group| !group.is_multicast()) {
             return Err(Error::invalid(name, format!("{group} is not a multicast address")));
         }
         if self.protocol.value() == 0 {
@@ -147,13 +145,6 @@ impl Options {
             Some(filter) => sockopt::attach_filter(socket, &filter.to_raw()),
             None => sockopt::detach_filter(socket),
         }
-    }
-
-    /// The memberships that were asked for, each once.
-    pub(crate) fn memberships(&self) -> Vec<(i32, MacAddr)> {
-        let flags = [(self.promiscuous, libc::PACKET_MR_PROMISC), (self.all_multicast, libc::PACKET_MR_ALLMULTI)];
-        let flags = flags.into_iter().filter(|(wanted, _)| *wanted).map(|(_, kind)| (kind, MacAddr::default()));
-        flags.chain(self.multicast.iter().map(|&group| (libc::PACKET_MR_MULTICAST, group))).collect()
     }
 
     /// A socket with all that both halves of a dual one need.

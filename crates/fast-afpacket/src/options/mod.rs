@@ -12,6 +12,7 @@ use crate::addr::{EtherType, MacAddr};
 use crate::fanout::FanoutGroup;
 use crate::filter::Filter;
 use crate::launch::LaunchClock;
+use crate::memberships::Memberships;
 use crate::netns::Netns;
 use crate::nic::ConfigureNic;
 use crate::timestamp::Timestamping;
@@ -49,12 +50,10 @@ pub struct Options {
     pub(crate) tx_payload: bool,
     count_keys: bool,
     stamp_every_frame: bool,
-    filter: Option<Filter>,
+    pub(crate) filter: Option<Filter>,
     fanout: Option<FanoutGroup>,
     ignore_outgoing: Option<bool>,
-    promiscuous: bool,
-    all_multicast: bool,
-    multicast: Vec<MacAddr>,
+    pub(crate) memberships: Memberships,
     receive_buffer: Option<usize>,
     send_buffer: Option<usize>,
     priority: Option<u32>,
@@ -81,9 +80,7 @@ impl Default for Options {
             filter: None,
             fanout: None,
             ignore_outgoing: None,
-            promiscuous: false,
-            all_multicast: false,
-            multicast: Vec::new(),
+            memberships: Memberships::default(),
             receive_buffer: None,
             send_buffer: None,
             priority: None,
@@ -273,21 +270,21 @@ impl Options {
     /// Receive frames for other hosts too, by a membership that ends with the socket. Default: no.
     #[doc(alias = "PACKET_MR_PROMISC")]
     pub fn promiscuous(mut self, promiscuous: bool) -> Self {
-        self.promiscuous = promiscuous;
+        self.memberships.promiscuous = promiscuous;
         self
     }
 
     /// Receive all multicast frames, by a membership that ends with the socket. Default: no.
     #[doc(alias = "PACKET_MR_ALLMULTI")]
     pub fn all_multicast(mut self, all_multicast: bool) -> Self {
-        self.all_multicast = all_multicast;
+        self.memberships.all_multicast = all_multicast;
         self
     }
 
     /// Receive frames for this multicast address, by a membership that ends with the socket. May be called repeatedly.
     #[doc(alias = "PACKET_MR_MULTICAST")]
     pub fn multicast(mut self, group: MacAddr) -> Self {
-        self.multicast.push(group);
+        self.memberships.groups.push(group);
         self
     }
 

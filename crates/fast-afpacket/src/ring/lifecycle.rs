@@ -109,7 +109,7 @@ impl Linked for Shared {
         let stamps = belongings.options.timestamping.intersection(Timestamping::RX);
         belongings.renew_nic(self.socket.as_fd(), interface, stamps)?;
         let (socket, options) = (self.socket.as_fd(), &belongings.options);
-        renew_memberships(socket, interface, options.memberships().into_iter())?;
+        renew_memberships(socket, interface, options.memberships.all())?;
         belongings.fanout = options.bind_and_join(socket, interface, |socket| options.attach_filter(socket))?;
         self.bound.set(interface);
         self.remake.lock().gone_since = None;

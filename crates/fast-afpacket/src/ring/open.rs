@@ -94,7 +94,7 @@ impl Options {
             send_buffer: 0,
             ring: Some(memory),
         };
-        renew_memberships(fd, interface, self.memberships().into_iter())?;
+        renew_memberships(fd, interface, self.memberships.all())?;
         let shared = Shared {
             socket,
             stamps: granted.timestamping,

@@ -37,19 +37,10 @@ impl PacketSocket {
         let (inbox, frames) = batch.parts();
         frames.clear();
         loop {
-            self.waits.check_open()?;
-            let offload = self.parts.offload;
-            let looked = match patience == Patience::Deadline && self.naps.are_expected() {
-                true => Err(None),
-                false => inbox.receive(self.rx(), offload, libc::MSG_DONTWAIT).map_err(Some),
-            };
-            let count = match looked {
-                Ok(count) => count,
-                // If it naps, then for the first.
-                Err(error) => self.wait_for_frame(error, patience, |flags| {
-                    inbox.receive(self.rx(), offload, flags | libc::MSG_WAITFORONE)
-                })?,
-            };
+            // If it naps, then for the first.
+            let flags = libc::MSG_WAITFORONE;
+            let count =
+                self.look_or_wait(patience, |more| inbox.receive(self.rx(), self.parts.offload, flags | more))?;
             for place in 0..count {
                 let Some(arrived) = inbox.message(place) else { break };
                 let described = match self.parts.offload {

@@ -99,8 +99,7 @@ impl Linked for PacketSocket {
     }
 
     fn rebind_to(&self, belongings: &mut Belongings, interface: &Interface) -> Result<(), Error> {
-        let is_member = belongings.fanout.is_some() || self.parts.bound.is_incomplete();
-        if is_member {
+        if belongings.options.fanout_group().is_some() {
             self.put_successor(belongings, interface)?;
         }
         belongings.renew_nic(self.rx(), interface, self.parts.asked)?;

@@ -5,24 +5,8 @@ use std::sync::{MutexGuard, PoisonError};
 use super::PacketSocket;
 use crate::addr::MacAddr;
 use crate::error::{Context, Error, Step};
+use crate::memberships::Memberships;
 use crate::sys::sockopt;
-
-/// The memberships that this socket holds. The kernel counts each addition; a flag may be set twice.
-#[derive(Default)]
-pub(super) struct Memberships {
-    promiscuous: bool,
-    all_multicast: bool,
-    groups: Vec<MacAddr>,
-}
-
-impl Memberships {
-    /// Each of them, as the kernel is told.
-    pub(super) fn all(&self) -> impl Iterator<Item = (i32, MacAddr)> {
-        let flags = [(self.promiscuous, libc::PACKET_MR_PROMISC), (self.all_multicast, libc::PACKET_MR_ALLMULTI)];
-        let flags = flags.into_iter().filter(|(held, _)| *held).map(|(_, kind)| (kind, MacAddr::default()));
-        flags.chain(self.groups.iter().map(|&group| (libc::PACKET_MR_MULTICAST, group)))
-    }
-}
 
 /// Memberships. They end with the socket, and no flag of the interface is changed.
 impl PacketSocket {

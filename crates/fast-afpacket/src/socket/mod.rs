@@ -22,12 +22,12 @@ use std::time::Instant;
 use crate::addr::{EtherType, PacketAddr};
 use crate::bound::Bound;
 use crate::error::Error;
-use crate::filter::Filter;
 use crate::frame_limit::FrameLimit;
 use crate::granted::Granted;
 use crate::interface::Interface;
 use crate::launch::LaunchClock;
 use crate::link::Link;
+use crate::memberships::Memberships;
 use crate::nap::Naps;
 use crate::options::Options;
 use crate::stamping::Stamping;
@@ -36,7 +36,6 @@ use crate::sys;
 use crate::timestamp::Timestamping;
 use crate::wait::Waits;
 use filter::InForce;
-use memberships::Memberships;
 
 pub(crate) use receive::CONTROL_LEN;
 
@@ -112,8 +111,6 @@ pub(crate) struct Parts {
     pub(crate) asked: Timestamping,
     /// Whether the kernel reports stamps of received frames that were not asked for.
     pub(crate) sorts_stamps: bool,
-    pub(crate) follow_name: bool,
-    pub(crate) filter: Option<Filter>,
     /// Last, as a NIC is given back last.
     pub(crate) bound: Bound,
 }
@@ -133,15 +130,19 @@ impl PacketSocket {
         Options::default()
     }
 
-    pub(crate) fn from_parts(mut parts: Parts) -> Self {
+    pub(crate) fn from_parts(parts: Parts) -> Self {
         // Bound to a protocol, the kernel would take that for every frame's. Protocol 0 makes it look into the frame.
         let names_interface = !parts.cooked && parts.tx.is_none();
         let frame_limit = FrameLimit::new(parts.rx.as_fd(), &parts.bound, parts.cooked);
         let naps = Naps::on(parts.rx.as_fd());
         let sends_plainly = !(parts.cooked || parts.offload || parts.stamps_every_frame);
+        let (waits, filter) = {
+            let options = &parts.bound.belongings().options;
+            (Waits::new(options.follow_name), InForce::new(options.filter.clone()))
+        };
         Self {
-            waits: Waits::new(parts.follow_name),
-            filter: Mutex::new(InForce::new(parts.filter.take())),
+            waits,
+            filter: Mutex::new(filter),
             parts,
             sends_plainly,
             names_interface,

@@ -54,22 +54,32 @@ impl PacketSocket {
     ) -> io::Result<RxMeta> {
         let mut address = abi::link_address(0, 0);
         let mut control = ControlBuffer::new();
-        self.waits.check_open()?;
-        let looked = match patience == Patience::Deadline && self.naps.are_expected() {
-            true => Err(None),
-            false => receive(&mut address, &mut control, libc::MSG_DONTWAIT).map_err(Some),
-        };
-        let received = match looked {
-            Ok(received) => received,
-            Err(error) => self.wait_for_frame(error, patience, |flags| receive(&mut address, &mut control, flags))?,
-        };
+        let received = self.look_or_wait(patience, |flags| receive(&mut address, &mut control, flags))?;
         self.describe(&received, &address, control.written(received.control_len))
     }
 
-    /// Calls `receive` until there is something. `error` is what it has said, if it has been called.
+    /// Calls `receive`, with the flags of the system call, until there is something.
+    #[inline(always)]
+    pub(super) fn look_or_wait<T>(
+        &self,
+        patience: Patience,
+        mut receive: impl FnMut(c_int) -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.waits.check_open()?;
+        let looked = match patience == Patience::Deadline && self.naps.are_expected() {
+            true => Err(None),
+            false => receive(libc::MSG_DONTWAIT).map_err(Some),
+        };
+        match looked {
+            Ok(received) => Ok(received),
+            Err(error) => self.wait_for_frame(error, patience, receive),
+        }
+    }
+
+    /// Goes on where a first look, if there was one, has failed with `error`.
     #[cold]
     #[inline(never)]
-    pub(super) fn wait_for_frame<T>(
+    fn wait_for_frame<T>(
         &self,
         mut error: Option<io::Error>,
         patience: Patience,
