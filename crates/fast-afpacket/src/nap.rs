@@ -15,6 +15,10 @@ use crate::sys::{self, sockopt};
 /// How long a nap is asked to last.
 const NAP: Duration = Duration::from_millis(4);
 
+/// By when a call that waits is promised to have noticed what ends it. Where ticks are so long that a nap may last longer,
+/// no call naps.
+const PROMISED: Duration = Duration::from_millis(10);
+
 /// After so many naps a call looks first: who is behind with reading has nothing to wait for.
 const IN_A_ROW: u8 = 32;
 
@@ -29,8 +33,9 @@ pub(crate) struct Naps {
 impl Naps {
     /// Bounds the calls that wait on this socket.
     pub(crate) fn on(socket: BorrowedFd<'_>) -> Self {
-        let is_bounded = sockopt::set_receive_timeout(socket, NAP).is_ok();
-        Self { longest: is_bounded.then(|| longest(NAP, sys::tick())), expected: AtomicU8::new(0) }
+        let longest = Some(longest(NAP, sys::tick())).filter(|&longest| longest <= PROMISED);
+        let longest = longest.filter(|_| sockopt::set_receive_timeout(socket, NAP).is_ok());
+        Self { longest, expected: AtomicU8::new(0) }
     }
 
     /// Bounds them on a socket that is to take the place of the first.
@@ -81,6 +86,7 @@ mod tests {
         assert_eq!(of(3_333), Duration::from_micros(9_999));
         assert_eq!(of(4_000), Duration::from_millis(8));
         assert_eq!(of(10_000), Duration::from_millis(20));
+        assert!(of(1_000) <= PROMISED && of(3_333) <= PROMISED && of(4_000) <= PROMISED && of(10_000) > PROMISED);
     }
 
     #[test]
