@@ -92,7 +92,7 @@ fn measure(arguments: Measure) -> anyhow::Result<()> {
         eprintln!("{}: {:.0} s", findings.title, start.elapsed().as_secs_f64());
         sections.push(findings);
     }
-    let directory = arguments.out.unwrap_or_else(|| default_directory(machine.day()));
+    let directory = arguments.out.unwrap_or_else(|| default_directory(machine.day(), "bench"));
     let targets = targets::judge(&sections);
     let report =
         Report { machine, runs: bench.runs, is_quick: bench.quick, sections, absent: bench.field.absent, targets };
@@ -102,6 +102,7 @@ fn measure(arguments: Measure) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn default_directory(day: &str) -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../lab/results")).join(format!("{day}-bench"))
+/// Where reports on this subject go if nothing else is said.
+fn default_directory(day: &str, subject: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../lab/results")).join(format!("{day}-{subject}"))
 }

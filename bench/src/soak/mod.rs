@@ -10,7 +10,7 @@ mod resources;
 mod senders;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, RwLock};
 use std::thread;
@@ -70,7 +70,7 @@ impl Shared {
 
 /// Runs for so long and writes a report. Returns whether all is well.
 pub(crate) fn run(machine: Machine, seconds: u64, out: Option<PathBuf>) -> anyhow::Result<bool> {
-    let directory = out.unwrap_or_else(|| default_directory(machine.day()));
+    let directory = out.unwrap_or_else(|| crate::default_directory(machine.day(), "soak"));
     // The namespace is that of this thread and of those that it starts.
     let inside = || {
         unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
@@ -85,10 +85,6 @@ pub(crate) fn run(machine: Machine, seconds: u64, out: Option<PathBuf>) -> anyho
     println!("{}", report.text());
     eprintln!("written into {}", directory.display());
     Ok(report.is_well())
-}
-
-fn default_directory(day: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../lab/results").join(format!("{day}-soak"))
 }
 
 /// A virtual cable with these ends.

@@ -22,7 +22,7 @@ use crate::cli::DoctorArguments;
 use crate::engine::Verdict;
 use crate::lab::Lab;
 use crate::netlink::Netlink;
-use crate::nic;
+use crate::nic::Behind;
 use reflect::Reflector;
 use setting::Borrowed;
 pub(crate) use target::Peer;
@@ -132,5 +132,6 @@ fn has_carrier(interface: &Interface) -> Result<bool> {
 
 /// The name of the driver or, of a virtual device, its kind.
 fn driver_of(interface: &Interface) -> Option<String> {
-    nic::driver_of(interface).or_else(|| nic::kind_of(interface))
+    let (Behind::Driver(name) | Behind::Kind(name)) = Behind::of(interface)?;
+    Some(name)
 }

@@ -64,7 +64,10 @@ fn show(arguments: &NicArguments, out: &mut impl Write) -> Result<()> {
 impl Nic {
     fn look_at(interface: Interface, loans: &[LoanRecord]) -> Result<Self> {
         Ok(Self {
-            driver: driver_of(&interface),
+            driver: Behind::of(&interface).and_then(|behind| match behind {
+                Behind::Driver(name) => Some(name),
+                Behind::Kind(_) => None,
+            }),
             capabilities: interface.capabilities()?,
             set: interface.hwtstamp()?,
             clock_users: interface.clock_users()?,
@@ -74,24 +77,31 @@ impl Nic {
     }
 }
 
-/// The name of the driver, where there is one.
-pub(crate) fn driver_of(interface: &Interface) -> Option<String> {
-    // What is mounted may show another network namespace, which has an interface of this name too: with the same number and
-    // address, if both were given by hand. A virtual interface has no driver.
-    if kind_of(interface).is_some() {
-        return None;
+/// What is behind an interface.
+pub(crate) enum Behind {
+    /// A driver of this name.
+    Driver(String),
+    /// Nothing but the kernel: a virtual interface of this kind.
+    Kind(String),
+}
+
+impl Behind {
+    pub(crate) fn of(interface: &Interface) -> Option<Self> {
+        // First: what is mounted may show another network namespace, which has an interface of this name too, with the same
+        // number and address, if both were given by hand. A virtual interface has no driver.
+        let kind = Netlink::open().ok().and_then(|mut netlink| netlink.kind(interface.index()).ok().flatten());
+        kind.map(Self::Kind).or_else(|| driver_of(interface).map(Self::Driver))
     }
+}
+
+/// The name of the driver that sysfs shows, if it shows this interface.
+fn driver_of(interface: &Interface) -> Option<String> {
     let shown = |file: &str| fs::read_to_string(format!("/sys/class/net/{interface}/{file}")).ok();
     let mac = interface.mac().ok()?.map(|mac| mac.to_string());
     let is_shown = shown("ifindex")?.trim() == interface.index().to_string()
         && mac.is_none_or(|mac| shown("address").is_some_and(|address| address.trim() == mac));
     let link = fs::read_link(format!("/sys/class/net/{interface}/device/driver")).ok()?;
     is_shown.then(|| Some(link.file_name()?.to_string_lossy().into_owned()))?
-}
-
-/// The kind of a virtual interface.
-pub(crate) fn kind_of(interface: &Interface) -> Option<String> {
-    Netlink::open().ok()?.kind(interface.index()).ok().flatten()
 }
 
 /// Gives back what killed programs had borrowed.
