@@ -161,7 +161,7 @@ impl Netns {
     /// does not follow. A panic goes on in the calling thread. The thread has the credentials of the calling one, and all
     /// signals blocked, so that no handler of the program finds itself in another namespace.
     ///
-    /// That takes some 100 µs, mostly the thread's. Why a thread: setns(2) moves the thread that calls it. To move back may
+    /// That takes as long as to start a thread. Why a thread: setns(2) moves the thread that calls it. To move back may
     /// fail, and then a thread of the program, or of its executor, would stay in the wrong network.
     ///
     /// ```no_run

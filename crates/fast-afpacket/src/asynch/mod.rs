@@ -23,7 +23,7 @@
 //!
 //! # How it is closed
 //!
-//! Closing a packet socket waits for all processors to leave the kernel's receive path, some 16 ms. A thread that is made for
+//! Closing a packet socket waits for all processors to leave the kernel's receive path: milliseconds. A thread that is made for
 //! it does that ([`Elsewhere`](crate::sys::elsewhere)), which also works without a runtime or while one ends. The descriptors
 //! above are closed first: who closes the last one of a socket waits.
 

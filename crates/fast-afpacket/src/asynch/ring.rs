@@ -20,7 +20,7 @@ use crate::sys::elsewhere::{DropsSlowly, Elsewhere};
 /// the kernel goes without its memory meanwhile.
 ///
 /// Every future can be dropped at any point: one that has not returned has taken nothing. Dropping the ring hands its
-/// closing, some 16 ms, to a thread of its own, as with [`AsyncPacketSocket`](crate::AsyncPacketSocket).
+/// closing, which takes milliseconds, to a thread of its own, as with [`AsyncPacketSocket`](crate::AsyncPacketSocket).
 ///
 /// # Examples
 ///

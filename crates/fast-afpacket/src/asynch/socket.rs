@@ -31,7 +31,7 @@ use crate::tx_report::{TxKey, TxReport};
 ///
 /// # When it is dropped
 ///
-/// Closing a packet socket takes the kernel some 16 ms. A thread of its own does it; the thread that drops this goes on
+/// Closing a packet socket takes the kernel some milliseconds. A thread of its own does it; the thread that drops this goes on
 /// at once, inside and outside of a runtime. A NIC's setting that was borrowed
 /// ([`Options::configure_nic`](crate::Options::configure_nic)) is given back before. Who has to know that the socket is closed drops
 /// what [`into_inner`](Self::into_inner) returns.

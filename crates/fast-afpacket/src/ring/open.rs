@@ -27,7 +27,7 @@ impl Options {
     /// What concerns sending alone ([`dual`](Self::dual), [`priority`](Self::priority), stamps of sent frames and so on)
     /// does not count; nor does [`receive_buffer`](Self::receive_buffer), since the ring is the buffer.
     ///
-    /// Opening and dropping a ring takes some 20 ms each: the kernel waits for all processors.
+    /// Opening and dropping a ring takes milliseconds each: the kernel waits for all processors.
     ///
     /// ```no_run
     /// use fast_afpacket::{Filter, Interface, PacketSocket, RingShape};

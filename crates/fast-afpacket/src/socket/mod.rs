@@ -196,10 +196,9 @@ impl PacketSocket {
     /// Makes calls fail with `EAGAIN` instead of waiting, or wait again. Deadlines do not count meanwhile.
     ///
     /// Who waits with a poller of their own calls the `try_` methods, [`try_recv`](Self::try_recv) and its kin, which say what
-    /// to poll for. The descriptors themselves stay blocking, with a receive timeout of 4 ms.
-    /// That the interface is made again
-    /// under its name ([`Options::follow_name`]) wakes nobody who polls: from an `ENETDOWN` on until
-    /// [`link_state`](Self::link_state) is no longer [gone](crate::LinkState::Gone), call now and then.
+    /// to poll for. The descriptors themselves stay blocking, with a receive timeout of 4 ms. That
+    /// the interface is made again under its name ([`Options::follow_name`]) wakes nobody who polls: from an `ENETDOWN` on
+    /// until [`link_state`](Self::link_state) is no longer [gone](crate::LinkState::Gone), call now and then.
     #[doc(alias = "O_NONBLOCK")]
     pub fn set_nonblocking(&self, nonblocking: bool) {
         self.waits.set_nonblocking(nonblocking);
