@@ -99,7 +99,7 @@ impl Drop for WaitingTask<'_> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicUsize;
-    use std::sync::{Arc, Mutex};
+    use std::sync::{Arc, LazyLock, Mutex};
     use std::task::Wake;
 
     use super::super::Owed;
@@ -178,7 +178,8 @@ mod tests {
         impl Wake for Owner {
             fn wake(self: Arc<Self>) {}
         }
-        let waits: &'static Waits = Box::leak(Box::default());
+        static WAITS: LazyLock<Waits> = LazyLock::new(Waits::default);
+        let waits: &'static Waits = &WAITS;
         let (idle, _) = counting();
         let mut inner = waits.receive.task(waits);
         assert!(inner.poll_word(&Context::from_waker(&idle)).is_pending());
