@@ -203,7 +203,8 @@ fn dropped_futures_lose_no_frame_and_no_stamp() {
                 let dropped = runtime.block_on(soon(answer_each(&socket, FRAMES)));
                 flow.join().unwrap();
                 assert!(is_over.load(Ordering::SeqCst));
-                assert!(dropped > 2 * FRAMES, "only {dropped} futures were dropped");
+                // Beside each frame, answer and stamp there was one to drop; which comes first is a throw of the dice.
+                assert!(dropped > FRAMES, "only {dropped} futures were dropped");
             });
         }
     }
