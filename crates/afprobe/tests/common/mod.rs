@@ -22,8 +22,8 @@ use serde_json::Value;
 
 use process::{Ended, Process};
 
-/// Longer than anything takes that works, on the slowest machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than anything takes that works, also where the processor is emulated.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Set in the copy of a test program that runs inside a user namespace.
 const IN_CHILD: &str = "AFPROBE_TEST_CHILD";

@@ -59,6 +59,7 @@ fn main() {
         ("rebound_transmit_ring", remade::transmit_ring),
         ("followed_names", remade::followed),
         ("tasks", tasks::test),
+        ("counted_tasks", tasks::counted),
         ("counted_tracker", outcomes::counted_tracker),
     ];
     let trials = tests.map(|(name, run)| {
