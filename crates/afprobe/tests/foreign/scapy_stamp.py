@@ -289,8 +289,8 @@ def send(arguments):
             sender.send(number)
             number += 1
             due = due + arguments.interval if number < arguments.count else time.monotonic() + arguments.timeout
-            continue
-        if len(sender.answered) == arguments.count or (wait <= 0 and not sender.inbox.waiting):
+            # However late it is, a reply is taken for each probe: they would not have room.
+        elif len(sender.answered) == arguments.count or (wait <= 0 and not sender.inbox.waiting):
             break
         if sender.inbox.fill(max(wait, 0)):
             sender.take()
