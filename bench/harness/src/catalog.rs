@@ -50,11 +50,17 @@ pub enum Way {
     RingByFrame,
     /// A `TPACKET_V2` ring, looked at without end.
     RingSpinning,
-    /// One frame is sent, its stamp read, and so on.
+    /// The same, without stamps: a frame has the time at which the kernel copied it into the ring.
+    RingSpinningUnstamped,
+    /// One frame is sent with a key, its stamp read, and so on.
     StampEach,
-    /// 64 frames are sent, 64 stamps read, and so on.
+    /// The same without a key: the stamp comes with the kernel's count of frames.
+    StampEachCounted,
+    /// 64 frames are sent with keys, 64 stamps read, and so on.
     StampBatch,
-    /// The same, past the queueing discipline.
+    /// The same without keys.
+    StampBatchCounted,
+    /// The same as [`Way::StampBatch`], past the queueing discipline.
     StampBatchBypass,
 }
 
@@ -78,8 +84,11 @@ impl Way {
             Self::RingByBlock => "V3 ring",
             Self::RingByFrame => "V2 ring",
             Self::RingSpinning => "V2 ring, busy-polling",
+            Self::RingSpinningUnstamped => "V2 ring, busy-polling, from the copy",
             Self::StampEach => "one by one",
+            Self::StampEachCounted => "one by one, counted",
             Self::StampBatch => "batches of 64",
+            Self::StampBatchCounted => "batches of 64, counted",
             Self::StampBatchBypass => "batches of 64, qdisc bypass",
         }
     }
@@ -102,14 +111,24 @@ impl Way {
             | Self::RecvBatchStampOnly
             | Self::RingByBlock
             | Self::RingByFrame
-            | Self::RingSpinning => Role::Receive,
-            Self::StampEach | Self::StampBatch | Self::StampBatchBypass => Role::Stamp,
+            | Self::RingSpinning
+            | Self::RingSpinningUnstamped => Role::Receive,
+            Self::StampEach
+            | Self::StampEachCounted
+            | Self::StampBatch
+            | Self::StampBatchCounted
+            | Self::StampBatchBypass => Role::Stamp,
         }
     }
 
     /// Whether frames are received through memory that the kernel shares.
     pub const fn is_receive_ring(self) -> bool {
-        matches!(self, Self::RingByBlock | Self::RingByFrame | Self::RingSpinning)
+        matches!(self, Self::RingByBlock | Self::RingByFrame) || self.spins()
+    }
+
+    /// Whether a processor is kept busy with waiting.
+    pub const fn spins(self) -> bool {
+        matches!(self, Self::RingSpinning | Self::RingSpinningUnstamped)
     }
 
     /// The way of the bare system calls that this one is compared with.
@@ -117,6 +136,7 @@ impl Way {
         match self {
             Self::RecvStampOnly | Self::RecvPolled | Self::RecvAsync => Self::Recv,
             Self::RecvBatchStampOnly => Self::RecvBatch,
+            Self::StampBatchCounted => Self::StampBatch,
             other => other,
         }
     }

@@ -60,10 +60,11 @@ pub(crate) fn contenders() -> Vec<Contender> {
         Contender::receiver(WHO, Way::RingByBlock, RingByBlock::open),
         Contender::receiver(WHO, Way::RingByFrame, RingByFrame::waiting),
         Contender::receiver(WHO, Way::RingSpinning, RingByFrame::spinning),
-        Contender::stamper(WHO, Way::StampEach, |setup| StampEach::open(setup, Counted)),
-        Contender::stamper(WHO, Way::StampEach, |setup| StampEach::open(setup, Keys)).variant("with keys"),
-        Contender::stamper(WHO, Way::StampBatch, |setup| StampBatch::open(setup, Used, Counted)),
-        Contender::stamper(WHO, Way::StampBatch, |setup| StampBatch::open(setup, Used, Keys)).variant("with keys"),
-        Contender::stamper(WHO, Way::StampBatchBypass, |setup| StampBatch::open(setup, Bypassed, Counted)),
+        Contender::receiver(WHO, Way::RingSpinningUnstamped, RingByFrame::unstamped),
+        Contender::stamper(WHO, Way::StampEach, |setup| StampEach::open(setup, Keys)),
+        Contender::stamper(WHO, Way::StampEachCounted, |setup| StampEach::open(setup, Counted)),
+        Contender::stamper(WHO, Way::StampBatch, |setup| StampBatch::open(setup, Used, Keys)),
+        Contender::stamper(WHO, Way::StampBatchCounted, |setup| StampBatch::open(setup, Used, Counted)),
+        Contender::stamper(WHO, Way::StampBatchBypass, |setup| StampBatch::open(setup, Bypassed, Keys)),
     ]
 }

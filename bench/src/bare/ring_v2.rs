@@ -18,22 +18,27 @@ pub(super) struct RingByFrame {
     slots: usize,
     current: usize,
     spins: bool,
+    /// Whether frames have stamps, or else the time of the copy.
+    stamped: bool,
 }
 
 impl RingByFrame {
     pub(super) fn waiting(setup: &Setup) -> io::Result<Self> {
-        Self::open(setup, false)
+        Self::open(setup, Socket::receiver(setup)?, false, true)
     }
 
     pub(super) fn spinning(setup: &Setup) -> io::Result<Self> {
-        Self::open(setup, true)
+        Self::open(setup, Socket::receiver(setup)?, true, true)
     }
 
-    fn open(setup: &Setup, spins: bool) -> io::Result<Self> {
-        let socket = Socket::receiver(setup)?;
+    pub(super) fn unstamped(setup: &Setup) -> io::Result<Self> {
+        Self::open(setup, Socket::open()?, true, false)
+    }
+
+    fn open(setup: &Setup, socket: Socket, spins: bool, stamped: bool) -> io::Result<Self> {
         let (memory, slots) = socket.slots(libc::PACKET_RX_RING, BLOCKS)?;
         socket.bind(&setup.interface, ETH_P_ALL)?;
-        Ok(Self { memory, socket, slots, current: 0, spins })
+        Ok(Self { memory, socket, slots, current: 0, spins, stamped })
     }
 
     /// Whether there was a frame.
@@ -52,7 +57,7 @@ impl RingByFrame {
         // SAFETY: the kernel has put so many bytes there.
         let bytes = unsafe { slice::from_raw_parts(data, frame.tp_snaplen as usize) };
         let stamp = i64::from(frame.tp_sec) * NANOS + i64::from(frame.tp_nsec);
-        let stamp = (said & libc::TP_STATUS_TS_SOFTWARE != 0).then_some(stamp);
+        let stamp = ((said & libc::TP_STATUS_TS_SOFTWARE != 0) == self.stamped).then_some(stamp);
         sink.frame(stamp, frame.tp_len as usize, bytes);
         status.store(libc::TP_STATUS_KERNEL, Ordering::Release);
         self.current = (self.current + 1) % self.slots;

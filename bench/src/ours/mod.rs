@@ -19,7 +19,7 @@ use fast_afpacket_bench_harness::{Contender, Setup, Way, socket};
 use recv::Recv;
 use recv_async::RecvAsync;
 use recv_batch::RecvBatch;
-use ring::{RingByBlock, RingByFrame};
+use ring::{RingByBlock, RingByFrame, UnstampedRing};
 use segments::Segments;
 use send::Send;
 use send_batch::SendBatch;
@@ -47,9 +47,9 @@ pub(crate) fn contenders() -> Vec<Contender> {
         Contender::receiver(WHO, Way::RingByBlock, RingByBlock::open),
         Contender::receiver(WHO, Way::RingByFrame, RingByFrame::waiting),
         Contender::receiver(WHO, Way::RingSpinning, RingByFrame::spinning),
+        Contender::receiver(WHO, Way::RingSpinningUnstamped, UnstampedRing::open),
         Contender::stamper(WHO, Way::StampEach, |setup| StampEach::open(setup, sender())),
-        Contender::stamper(WHO, Way::StampEach, |setup| StampEach::open(setup, sender().count_keys(true)))
-            .variant("counted"),
+        Contender::stamper(WHO, Way::StampEachCounted, |setup| StampEach::open(setup, sender().count_keys(true))),
         Contender::stamper(WHO, Way::StampBatch, |setup| StampBatch::open(setup, sender())),
         Contender::stamper(WHO, Way::StampBatchBypass, |setup| StampBatch::open(setup, bypassing())),
     ]

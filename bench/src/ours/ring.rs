@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use fast_afpacket::{ByFrame, Error, Frame, RingShape, RxRing};
+use fast_afpacket::{ByFrame, Error, Frame, Options, RingShape, RxRing, Timestamping};
 use fast_afpacket_bench_harness::{Receiver, Setup, Sink};
 
 use super::{idle, interface, is_idle, nanos, receiver};
@@ -64,24 +64,24 @@ const LOOKS: u32 = 4096;
 
 impl RingByFrame {
     pub(super) fn waiting(setup: &Setup) -> Result<Self, Error> {
-        Self::open(setup, false)
+        Self::open(setup, receiver(setup), false)
     }
 
     pub(super) fn spinning(setup: &Setup) -> Result<Self, Error> {
-        Self::open(setup, true)
+        Self::open(setup, receiver(setup), true)
     }
 
-    fn open(setup: &Setup, spins: bool) -> Result<Self, Error> {
-        let ring = receiver(setup).rx_ring(&interface(setup)?, RingShape::latency())?;
+    fn open(setup: &Setup, options: Options, spins: bool) -> Result<Self, Error> {
+        let ring = options.rx_ring(&interface(setup)?, RingShape::latency())?;
         ring.set_read_deadline(idle());
         Ok(Self { ring, spins })
     }
 
     #[inline]
-    fn spin(&mut self, sink: &mut impl Sink) -> io::Result<()> {
+    fn spin(&mut self, mut take: impl FnMut(&Frame<'_>)) -> io::Result<()> {
         for _ in 0..LOOKS {
             if let Some(held) = self.ring.try_next_frame()? {
-                hand_over(&held.frame(), sink);
+                take(&held.frame());
                 break;
             }
             std::hint::spin_loop();
@@ -94,7 +94,7 @@ impl Receiver for RingByFrame {
     #[inline]
     fn pass(&mut self, sink: &mut impl Sink) -> io::Result<()> {
         if self.spins {
-            return self.spin(sink);
+            return self.spin(|frame| hand_over(frame, sink));
         }
         let error = match self.ring.next_frame() {
             Ok(held) => {
@@ -108,5 +108,28 @@ impl Receiver for RingByFrame {
 
     fn dropped(&mut self) -> io::Result<Option<u64>> {
         Ok(Some(self.ring.stats()?.dropped))
+    }
+}
+
+/// Frames without stamps: each has the time at which the kernel copied it.
+pub(super) struct UnstampedRing(RingByFrame);
+
+impl UnstampedRing {
+    pub(super) fn open(setup: &Setup) -> Result<Self, Error> {
+        RingByFrame::open(setup, receiver(setup).timestamping(Timestamping::empty()), true).map(Self)
+    }
+}
+
+impl Receiver for UnstampedRing {
+    #[inline]
+    fn pass(&mut self, sink: &mut impl Sink) -> io::Result<()> {
+        self.0.spin(|frame| {
+            let copied_at = frame.copied_at().map(|time| time.as_nanos());
+            sink.frame(copied_at, frame.wire_len(), frame.data());
+        })
+    }
+
+    fn dropped(&mut self) -> io::Result<Option<u64>> {
+        self.0.dropped()
     }
 }

@@ -8,7 +8,9 @@ use crate::programs::Entry;
 use crate::table::{Column, Unit};
 
 const EXPLANATION: &str = "1,000 frames a second. The time is the system's clock as the program has the frame, less the \
-    kernel's software stamp, which is taken where the frame arrives. V3 rings hand over a block after 1 ms. The highest \
+    kernel's software stamp, which is taken where the frame arrives, before the kernel has looked at it. \
+    \"From the copy\" is less the time that the kernel writes into a ring beside a frame without stamp, as it copies the frame: \
+    what the program itself adds. V3 rings hand over a block after 1 ms. The highest \
     percentiles are the machine's pauses more than the contender's doing.";
 
 const FRAME_LEN: usize = 64;

@@ -32,7 +32,7 @@ pub(super) fn run(bench: &Bench) -> anyhow::Result<Findings> {
 
 fn is_wanted(entry: &Entry) -> bool {
     let way = entry.description.way;
-    way.role() == Role::Receive && way == way.reference() && way != Way::RingSpinning
+    way.role() == Role::Receive && way == way.reference() && !way.spins()
 }
 
 /// The rate that was offered, and whether all was received.

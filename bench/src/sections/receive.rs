@@ -16,7 +16,7 @@ const PACED: &str = "100,000 frames a second, sent one by one at their times. A 
 
 fn is_wanted(entry: &Entry) -> bool {
     let way = entry.description.way;
-    way.role() == Role::Receive && way != Way::RingSpinning
+    way.role() == Role::Receive && !way.spins()
 }
 
 const OFFERED: Column = Column::new("offered", "offered/s", Unit::PerSecond);

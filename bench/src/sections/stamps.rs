@@ -8,9 +8,10 @@ use crate::programs::Entry;
 use crate::table::{Column, Unit};
 
 const EXPLANATION: &str = "One thread sends and reads the software stamps of what it has sent from the error queue, with \
-    their numbers. On a virtual cable a stamp is there when the send returns; a card takes its time. The bare system calls \
-    let the kernel count frames, which names the wrong frame once a send was refused; `with keys` they send a number along \
-    with each frame, as this library does unless it is told to count.";
+    their numbers. On a virtual cable a stamp is there when the send returns; a card takes its time. A key is a number that \
+    is sent along with each frame (SCM_TS_OPT_ID, Linux 6.13), and what this library does unless it is told to count. \
+    `Counted`: without one, and the stamp has the kernel's count of frames, which costs less. Bare calls that count name the \
+    wrong frame once a send was refused; this library keeps a ledger of what used up a number.";
 
 pub(super) fn run(bench: &Bench) -> anyhow::Result<Findings> {
     let columns = [
