@@ -11,6 +11,7 @@ mod stamps;
 mod tx_ring;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use fast_afpacket::{EtherType, Interface, Options, PacketSocket, Timestamping, Timestamps};
@@ -42,6 +43,7 @@ pub(crate) fn contenders() -> Vec<Contender> {
         Contender::sender(WHO, Way::TxRingBypass, |setup| Ring::open(setup, ring_options().qdisc_bypass(true))),
         Contender::sender(WHO, Way::Segments, Segments::open),
         Contender::receiver(WHO, Way::Recv, Recv::open),
+        Contender::receiver(WHO, Way::Recv, Recv::with_deadline).variant("with a deadline"),
         Contender::receiver(WHO, Way::RecvAsync, RecvAsync::open),
         Contender::receiver(WHO, Way::RecvBatch, RecvBatch::open),
         Contender::receiver(WHO, Way::RingByBlock, RingByBlock::open),
@@ -91,6 +93,12 @@ fn receiver(setup: &Setup) -> Options {
 /// When a wait that begins now is to end.
 fn idle() -> Option<Instant> {
     Some(Instant::now() + socket::IDLE)
+}
+
+/// Ends a wait for a frame, which has no end of its own.
+fn waker(socket: &Arc<PacketSocket>) -> Box<dyn Fn() + std::marker::Send> {
+    let socket = Arc::clone(socket);
+    Box::new(move || socket.set_read_deadline(Some(Instant::now())))
 }
 
 /// Whether this error is the end of a wait.

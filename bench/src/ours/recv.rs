@@ -1,22 +1,35 @@
 //! [`PacketSocket::recv`].
 
 use std::io;
+use std::sync::Arc;
+use std::time::Instant;
 
 use fast_afpacket::PacketSocket;
 use fast_afpacket_bench_harness::{Receiver, Setup, Sink};
 
-use super::{idle, interface, is_idle, nanos, receiver};
+use super::{idle, interface, is_idle, nanos, receiver, waker};
 
 pub(super) struct Recv {
-    socket: PacketSocket,
+    socket: Arc<PacketSocket>,
     buffer: [u8; 2048],
+    /// When a wait that begins now is to end.
+    deadline: fn() -> Option<Instant>,
 }
 
 impl Recv {
     pub(super) fn open(setup: &Setup) -> Result<Self, fast_afpacket::Error> {
-        let socket = receiver(setup).bind(&interface(setup)?)?;
-        socket.set_read_deadline(idle());
-        Ok(Self { socket, buffer: [0; 2048] })
+        Self::waiting_until(setup, || None)
+    }
+
+    /// Each wait reads the clock.
+    pub(super) fn with_deadline(setup: &Setup) -> Result<Self, fast_afpacket::Error> {
+        Self::waiting_until(setup, idle)
+    }
+
+    fn waiting_until(setup: &Setup, deadline: fn() -> Option<Instant>) -> Result<Self, fast_afpacket::Error> {
+        let socket = Arc::new(receiver(setup).bind(&interface(setup)?)?);
+        socket.set_read_deadline(deadline());
+        Ok(Self { socket, buffer: [0; 2048], deadline })
     }
 }
 
@@ -28,7 +41,7 @@ impl Receiver for Recv {
                 let bytes = self.buffer.get(..meta.len).unwrap_or_default();
                 sink.frame(nanos(meta.timestamps), meta.wire_len, bytes);
             }
-            Err(error) if is_idle(&error) => self.socket.set_read_deadline(idle()),
+            Err(error) if is_idle(&error) => self.socket.set_read_deadline((self.deadline)()),
             Err(error) => return Err(error),
         }
         Ok(())
@@ -36,5 +49,9 @@ impl Receiver for Recv {
 
     fn dropped(&mut self) -> io::Result<Option<u64>> {
         Ok(Some(self.socket.stats()?.dropped))
+    }
+
+    fn waker(&mut self) -> Option<Box<dyn Fn() + Send>> {
+        Some(waker(&self.socket))
     }
 }

@@ -1,21 +1,21 @@
 //! [`PacketSocket::recv_batch`].
 
 use std::io;
+use std::sync::Arc;
 
 use fast_afpacket::PacketSocket;
 use fast_afpacket_bench_harness::{Receiver, Setup, Sink};
 
-use super::{idle, interface, is_idle, nanos, receiver};
+use super::{interface, is_idle, nanos, receiver, waker};
 
 pub(super) struct RecvBatch {
-    socket: PacketSocket,
+    socket: Arc<PacketSocket>,
     batch: fast_afpacket::RecvBatch,
 }
 
 impl RecvBatch {
     pub(super) fn open(setup: &Setup) -> Result<Self, fast_afpacket::Error> {
-        let socket = receiver(setup).bind(&interface(setup)?)?;
-        socket.set_read_deadline(idle());
+        let socket = Arc::new(receiver(setup).bind(&interface(setup)?)?);
         Ok(Self { socket, batch: fast_afpacket::RecvBatch::new(setup.batch.into(), 2048) })
     }
 }
@@ -30,7 +30,7 @@ impl Receiver for RecvBatch {
                     sink.frame(nanos(meta.timestamps), meta.wire_len, frame.data());
                 }
             }
-            Err(error) if is_idle(&error) => self.socket.set_read_deadline(idle()),
+            Err(error) if is_idle(&error) => self.socket.set_read_deadline(None),
             Err(error) => return Err(error),
         }
         Ok(())
@@ -38,5 +38,9 @@ impl Receiver for RecvBatch {
 
     fn dropped(&mut self) -> io::Result<Option<u64>> {
         Ok(Some(self.socket.stats()?.dropped))
+    }
+
+    fn waker(&mut self) -> Option<Box<dyn Fn() + Send>> {
+        Some(waker(&self.socket))
     }
 }

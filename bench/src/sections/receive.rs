@@ -12,7 +12,8 @@ const FULL: &str = "The sender has the kernel cut large frames, which is faster 
     for\" are frames that were neither received nor counted as dropped by the kernel.";
 
 const PACED: &str = "100,000 frames a second, sent one by one at their times. A receiver that waits for each frame is woken \
-    for each; \"recv, async\" is a task on a runtime of one thread.";
+    for each; \"recv, async\" is a task on a runtime of one thread. Bare calls end their waits by SO_RCVTIMEO, this library's \
+    threads are woken by another one. With a deadline each wait reads the clock, which is slow after a pause.";
 
 fn is_wanted(entry: &Entry) -> bool {
     let way = entry.description.way;

@@ -176,6 +176,9 @@ impl PacketSocket {
     }
 
     /// Sets until when [`recv`](Self::recv) waits; `None` is for ever.
+    ///
+    /// With a deadline each wait reads the clock, which a receiver that waits for nearly every frame can tell. Such a one is
+    /// better ended by another thread, which sets a deadline that has passed, or [closes](Self::close) the socket.
     #[doc(alias("SetReadDeadline", "SO_RCVTIMEO"))]
     pub fn set_read_deadline(&self, deadline: Option<Instant>) {
         self.waits.receive.set_deadline(deadline);
