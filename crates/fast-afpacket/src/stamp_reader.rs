@@ -38,11 +38,24 @@ impl<'a> StampReader<'a> {
     /// call.
     #[inline(always)]
     pub(crate) fn read(&self, buf: &mut [u8], wait: &'a Wait, patience: Patience) -> io::Result<Option<TxReport>> {
+        if !self.stamping.gives_tx_stamps() {
+            return Err(stamping::not_asked_for());
+        }
+        self.link.waits.check_open()?;
         let mut control = ControlBuffer::<CONTROL_LEN>::new();
-        self.until_found(wait, patience, || {
-            let received = sys::receive_error(self.tx, buf, &mut control)?;
-            self.report(&received, control.written(received.control_len))
-        })
+        let error = match self.read_once(buf, &mut control) {
+            Ok(Some(report)) => return Ok(Some(report)),
+            Ok(None) => None,
+            Err(error) => Some(error),
+        };
+        self.wait_until_found(error, wait, patience, || self.read_once(buf, &mut control))
+    }
+
+    /// Takes something from the error queue, which may be no stamp of a known frame, or says `EAGAIN`.
+    #[inline(always)] // a level that is not hands the report on through memory
+    fn read_once(&self, buf: &mut [u8], control: &mut ControlBuffer<CONTROL_LEN>) -> io::Result<Option<TxReport>> {
+        let received = sys::receive_error(self.tx, buf, control)?;
+        self.report(&received, control.written(received.control_len))
     }
 
     /// As many stamps as are there and as there is room for. Waits for the first.
@@ -72,26 +85,7 @@ impl<'a> StampReader<'a> {
     }
 
     /// Calls `read` until it finds what it looks for, or until there is nothing to find at the limit of
-    /// [`Patience::Until`]. `read` takes something from the error queue or says `EAGAIN`.
-    #[inline(always)] // each level that is not hands the report on through memory
-    fn until_found<T>(
-        &self,
-        wait: &'a Wait,
-        patience: Patience,
-        mut read: impl FnMut() -> io::Result<Option<T>>,
-    ) -> io::Result<Option<T>> {
-        if !self.stamping.gives_tx_stamps() {
-            return Err(stamping::not_asked_for());
-        }
-        self.link.waits.check_open()?;
-        match read() {
-            Ok(Some(found)) => Ok(Some(found)),
-            Ok(None) => self.wait_until_found(None, wait, patience, read),
-            Err(error) => self.wait_until_found(Some(error), wait, patience, read),
-        }
-    }
-
-    /// Goes on where a first `read` has found something else or has failed.
+    /// [`Patience::Until`]. A first `read` may have failed with `error`.
     #[inline(never)]
     fn wait_until_found<T>(
         &self,

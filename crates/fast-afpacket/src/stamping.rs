@@ -8,7 +8,7 @@ use crate::error_queue::Stamp;
 use crate::sys::cmsg::{Encoder, space};
 use crate::sys::{self, abi, sockopt};
 use crate::timestamp::{ControlError, Timestamping};
-use crate::tx_keys::{KeyLedger, Refusal};
+use crate::tx_keys::KeyLedger;
 use crate::tx_report::TxKey;
 
 /// What a sending socket needs to know about the stamps of its frames.
@@ -134,28 +134,6 @@ impl Stamping {
             control.push(libc::SOL_SOCKET, abi::SCM_TS_OPT_ID, key.value());
         }
         Ok(())
-    }
-
-    /// Sends a frame that asks for these stamps. `send` is called once; it must not block.
-    #[inline]
-    pub(crate) fn send(
-        &self,
-        socket: BorrowedFd<'_>,
-        (key, stamps): (TxKey, Timestamping),
-        send: impl FnOnce() -> io::Result<usize>,
-        refusal: impl FnOnce(&io::Error) -> Refusal,
-    ) -> io::Result<usize> {
-        if !matches!(self.keys, Keys::Counted(_)) {
-            return send();
-        }
-        self.send_counted(socket, |ledger| {
-            let result = send();
-            match &result {
-                Ok(_) => ledger.sent(key, stamps),
-                Err(error) => ledger.refused(key, stamps, refusal(error)),
-            }
-            result
-        })?
     }
 
     /// Sends frames that ask for stamps and that the kernel counts. `send` is called once; it must not block, and enters

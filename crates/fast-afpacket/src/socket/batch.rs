@@ -124,18 +124,24 @@ impl PacketSocket {
     fn send_some<'a>(&'a self, patience: Patience, frames: &[TxFrame<'a>]) -> io::Result<usize> {
         let one_by_one = !self.parts.stamping.has_own_keys();
         let frames = frames.iter().take(SEND_MAX).take_while(|frame| !(one_by_one && frame.key.is_some()));
-        self.transmit(patience, || {
-            // Up to one that cannot be what it asks to be. If that is the first, that is this call's error.
-            let mut invalid = None;
-            let complete = |frame: &TxFrame<'a>, message: &mut FrameMessage<'a>| {
-                message.data = frame.bytes;
-                self.address(message, frame).map_err(|error| invalid = Some(error)).is_ok()
-            };
-            match (send_batch(self.tx(), frames.clone(), complete)?, invalid) {
-                (0, Some(error)) => Err(error),
-                (count, _) => Ok(count),
-            }
-        })
+        self.transmit(patience, || self.send_at_once(frames.clone()))
+    }
+
+    /// Sends as many of these as one system call takes, up to one that cannot be what it asks to be. If that is the first,
+    /// that is this call's error.
+    fn send_at_once<'a, 'b>(&'a self, frames: impl Iterator<Item = &'b TxFrame<'a>>) -> io::Result<usize>
+    where
+        'a: 'b,
+    {
+        let mut invalid = None;
+        let complete = |frame: &TxFrame<'a>, message: &mut FrameMessage<'a>| {
+            message.data = frame.bytes;
+            self.address(message, frame).map_err(|error| invalid = Some(error)).is_ok()
+        };
+        match (send_batch(self.tx(), frames, complete)?, invalid) {
+            (0, Some(error)) => Err(error),
+            (count, _) => Ok(count),
+        }
     }
 
     /// Reads as many stamps of sent frames as are there and as `batch` has room for, in one system call; waits only for the

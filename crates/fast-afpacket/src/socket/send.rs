@@ -125,19 +125,36 @@ impl PacketSocket {
     pub(super) fn send_frame_within(&self, patience: Patience, frame: &TxFrame<'_>) -> io::Result<usize> {
         let mut message = FrameMessage::new(frame.bytes);
         self.address(&mut message, frame)?;
-        let tx = self.tx();
-        let sent = match frame.key {
-            None => self.transmit(patience, || sys::send_message(tx, &message)),
-            Some(key) => {
-                let (stamping, stamps) = (&self.parts.stamping, self.stamps_of(frame));
-                let send = || sys::send_message(tx, &message);
-                let refusal = |error: &io::Error| self.refusal(error, frame);
-                self.transmit(patience, || stamping.send(tx, (key, stamps), send, refusal))
-            }
+        self.waits.check_open()?;
+        let sent = match self.send_once(&message, frame) {
+            Ok(len) => Ok(len),
+            Err(error) => self.transmit_again(error, patience, || self.send_once(&message, frame)),
         };
         match sent {
             Ok(len) => Ok(len.saturating_sub(message.head_len())),
             Err(error) => Err(explained(error, frame)),
         }
+    }
+
+    /// One system call, and an entry in the ledger where the kernel counts the frames with keys.
+    #[inline(always)]
+    fn send_once(&self, message: &FrameMessage<'_>, frame: &TxFrame<'_>) -> io::Result<usize> {
+        match frame.key {
+            Some(key) if !self.parts.stamping.has_own_keys() => self.send_counted(message, frame, key),
+            _ => sys::send_message(self.tx(), message),
+        }
+    }
+
+    #[inline(never)]
+    fn send_counted(&self, message: &FrameMessage<'_>, frame: &TxFrame<'_>, key: TxKey) -> io::Result<usize> {
+        let stamps = self.stamps_of(frame);
+        self.parts.stamping.send_counted(self.tx(), |ledger| {
+            let result = sys::send_message(self.tx(), message);
+            match &result {
+                Ok(_) => ledger.sent(key, stamps),
+                Err(error) => ledger.refused(key, stamps, self.refusal(error, frame)),
+            }
+            result
+        })?
     }
 }

@@ -79,13 +79,30 @@ impl PacketSocket {
         patience: Patience,
         mut send: impl FnMut() -> io::Result<usize>,
     ) -> io::Result<usize> {
+        self.waits.check_open()?;
+        match send() {
+            Ok(len) => Ok(len),
+            Err(error) => self.transmit_again(error, patience, send),
+        }
+    }
+
+    /// Goes on where a first `send` has failed.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn transmit_again(
+        &self,
+        mut error: io::Error,
+        patience: Patience,
+        mut send: impl FnMut() -> io::Result<usize>,
+    ) -> io::Result<usize> {
         let mut waiting = None;
         let mut seen_through = false;
         loop {
+            self.send_failed(error, patience, &mut seen_through, &mut waiting)?;
             self.waits.check_open()?;
             match send() {
                 Ok(len) => return Ok(len),
-                Err(error) => self.send_failed(error, patience, &mut seen_through, &mut waiting)?,
+                Err(refused) => error = refused,
             }
         }
     }

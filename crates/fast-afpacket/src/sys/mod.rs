@@ -332,7 +332,7 @@ fn send_data<const N: usize>(fd: BorrowedFd<'_>, message: &Message<'_, N>) -> io
 }
 
 /// Sends a message with `MSG_DONTWAIT`: by `sendmsg(2)`, or `sendto(2)`, which is cheaper, if the data are all of it.
-#[inline]
+#[inline(always)] // worth a tenth of `send_keyed`
 pub(crate) fn send_message<const N: usize>(fd: BorrowedFd<'_>, message: &Message<'_, N>) -> io::Result<usize> {
     if message.head.is_none() && message.control.as_bytes().is_empty() {
         return send_data(fd, message);
