@@ -24,21 +24,21 @@ pub(super) struct RingByFrame {
 
 impl RingByFrame {
     pub(super) fn waiting(setup: &Setup) -> io::Result<Self> {
-        Self::open(setup, Socket::receiver(setup)?, false, true)
+        Self::open(setup, Socket::receiver(setup)?)
     }
 
     pub(super) fn spinning(setup: &Setup) -> io::Result<Self> {
-        Self::open(setup, Socket::receiver(setup)?, true, true)
+        Ok(Self { spins: true, ..Self::waiting(setup)? })
     }
 
     pub(super) fn unstamped(setup: &Setup) -> io::Result<Self> {
-        Self::open(setup, Socket::open()?, true, false)
+        Ok(Self { spins: true, stamped: false, ..Self::open(setup, Socket::open()?)? })
     }
 
-    fn open(setup: &Setup, socket: Socket, spins: bool, stamped: bool) -> io::Result<Self> {
+    fn open(setup: &Setup, socket: Socket) -> io::Result<Self> {
         let (memory, slots) = socket.slots(libc::PACKET_RX_RING, BLOCKS)?;
         socket.bind(&setup.interface, ETH_P_ALL)?;
-        Ok(Self { memory, socket, slots, current: 0, spins, stamped })
+        Ok(Self { memory, socket, slots, current: 0, spins: false, stamped: true })
     }
 
     /// Whether there was a frame.

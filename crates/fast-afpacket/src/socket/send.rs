@@ -125,6 +125,7 @@ impl PacketSocket {
     pub(super) fn send_frame_within(&self, patience: Patience, frame: &TxFrame<'_>) -> io::Result<usize> {
         let mut message = FrameMessage::new(frame.bytes);
         self.address(&mut message, frame)?;
+        // As `transmit` does it, but for the first attempt, which is part of this function: worth a third of `send_keyed`.
         self.waits.check_open()?;
         let sent = match self.send_once(&message, frame) {
             Ok(len) => Ok(len),

@@ -203,8 +203,7 @@ fn dropped_futures_lose_no_frame_and_no_stamp() {
                 let dropped = runtime.block_on(soon(answer_each(&socket, FRAMES)));
                 flow.join().unwrap();
                 assert!(is_over.load(Ordering::SeqCst));
-                // Beside each frame, answer and stamp there was one to drop; which comes first is a throw of the dice.
-                assert!(dropped > FRAMES, "only {dropped} futures were dropped");
+                assert!(dropped > 2 * FRAMES, "only {dropped} futures were dropped");
             });
         }
     }
@@ -235,6 +234,8 @@ async fn answer_each(socket: &AsyncPacketSocket, frames: u32) -> u32 {
                 yield_now().await;
             }
             () = yield_now() => dropped += 1,
+            // Which of them comes first is a throw of the dice: one more, for futures to be dropped often.
+            () = async {} => dropped += 1,
         }
     }
     assert!(stamps.len() == frames as usize && stamps.values().all(|&count| count == 2), "two stamps of each frame");
