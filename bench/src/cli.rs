@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use fast_afpacket_bench_harness::Way;
+use serde_json::Value;
 
 use crate::sections::Section;
 
@@ -24,6 +26,9 @@ pub(crate) struct Measure {
     /// Only this section; may be given repeatedly
     #[arg(long = "section", value_name = "NAME")]
     pub(crate) sections: Vec<Section>,
+    /// Only those who go this way, such as recv or ring_by_block; may be given repeatedly
+    #[arg(long = "way", value_name = "NAME", value_parser = way)]
+    pub(crate) ways: Vec<Way>,
     /// How often each contender's turn comes [default: 5, or 2 with --quick]
     #[arg(long, value_name = "N")]
     pub(crate) runs: Option<u16>,
@@ -33,6 +38,11 @@ pub(crate) struct Measure {
     /// Leave the peers out
     #[arg(long)]
     pub(crate) no_peers: bool,
+}
+
+/// The way of this name; the error names them all.
+fn way(name: &str) -> serde_json::Result<Way> {
+    serde_json::from_value(Value::from(name))
 }
 
 #[derive(Subcommand)]
@@ -70,5 +80,11 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ways_have_names() {
+        assert_eq!(super::way("ring_by_block").unwrap(), fast_afpacket_bench_harness::Way::RingByBlock);
+        assert!(super::way("ring").unwrap_err().to_string().contains("`ring_by_frame`"));
     }
 }

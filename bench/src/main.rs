@@ -83,7 +83,7 @@ fn measure(arguments: Measure) -> anyhow::Result<()> {
     let machine = Machine::describe(lab::Processors::pick()?);
     lab::enter()?;
     let runs = usize::from(arguments.runs.unwrap_or(if arguments.quick { 2 } else { 5 }));
-    let bench = Bench { lab: Lab::new()?, field, runs, quick: arguments.quick };
+    let bench = Bench { lab: Lab::new()?, field, ways: arguments.ways, runs, quick: arguments.quick };
     let chosen = |section: &Section| arguments.sections.is_empty() || arguments.sections.contains(section);
     let mut sections = Vec::new();
     for section in Section::value_variants().iter().filter(|section| chosen(section)) {

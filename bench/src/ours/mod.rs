@@ -47,6 +47,7 @@ pub(crate) fn contenders() -> Vec<Contender> {
         Contender::receiver(WHO, Way::RecvAsync, RecvAsync::open),
         Contender::receiver(WHO, Way::RecvBatch, RecvBatch::open),
         Contender::receiver(WHO, Way::RingByBlock, RingByBlock::open),
+        Contender::receiver(WHO, Way::RingByBlock, RingByBlock::with_deadline).variant("with a deadline"),
         Contender::receiver(WHO, Way::RingByFrame, RingByFrame::waiting),
         Contender::receiver(WHO, Way::RingSpinning, RingByFrame::spinning),
         Contender::receiver(WHO, Way::RingSpinningUnstamped, UnstampedRing::open),

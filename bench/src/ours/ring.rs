@@ -1,7 +1,7 @@
 //! [`RxRing`], by block and by frame.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fast_afpacket::{ByFrame, Error, Frame, Options, RingShape, RxRing, Timestamping};
 use fast_afpacket_bench_harness::{Receiver, Setup, Sink};
@@ -13,31 +13,50 @@ fn hand_over(frame: &Frame<'_>, sink: &mut impl Sink) {
     sink.frame(nanos(frame.timestamps()), frame.wire_len(), frame.data());
 }
 
-/// Lets the next wait last as long again, if this one ended for lack of frames.
+/// Sets when a wait that begins now is to end, if the last one ended for lack of frames.
 #[cold]
-fn go_on_waiting<K>(ring: &RxRing<K>, error: io::Error) -> io::Result<()> {
+fn go_on_waiting<K>(ring: &RxRing<K>, error: io::Error, deadline: Option<Instant>) -> io::Result<()> {
     if !is_idle(&error) {
         return Err(error);
     }
-    ring.set_read_deadline(idle());
+    ring.set_read_deadline(deadline);
     Ok(())
 }
 
-pub(super) struct RingByBlock(RxRing);
+/// Ends a wait, which has no end of its own.
+fn waker<K>(ring: &RxRing<K>) -> Box<dyn Fn() + Send> {
+    let control = ring.control();
+    Box::new(move || control.set_read_deadline(Some(Instant::now())))
+}
+
+pub(super) struct RingByBlock {
+    ring: RxRing,
+    /// When a wait that begins now is to end.
+    deadline: fn() -> Option<Instant>,
+}
 
 impl RingByBlock {
     pub(super) fn open(setup: &Setup) -> Result<Self, Error> {
+        Self::waiting_until(setup, || None)
+    }
+
+    /// Each wait reads the clock.
+    pub(super) fn with_deadline(setup: &Setup) -> Result<Self, Error> {
+        Self::waiting_until(setup, idle)
+    }
+
+    fn waiting_until(setup: &Setup, deadline: fn() -> Option<Instant>) -> Result<Self, Error> {
         let shape = RingShape::throughput().block_timeout(Duration::from_millis(setup.block_timeout.into()));
         let ring = receiver(setup).rx_ring(&interface(setup)?, shape)?;
-        ring.set_read_deadline(idle());
-        Ok(Self(ring))
+        ring.set_read_deadline(deadline());
+        Ok(Self { ring, deadline })
     }
 }
 
 impl Receiver for RingByBlock {
     #[inline]
     fn pass(&mut self, sink: &mut impl Sink) -> io::Result<()> {
-        let error = match self.0.next_block() {
+        let error = match self.ring.next_block() {
             Ok(block) => {
                 for frame in &block {
                     hand_over(&frame, sink);
@@ -46,11 +65,15 @@ impl Receiver for RingByBlock {
             }
             Err(error) => error,
         };
-        go_on_waiting(&self.0, error)
+        go_on_waiting(&self.ring, error, (self.deadline)())
     }
 
     fn dropped(&mut self) -> io::Result<Option<u64>> {
-        Ok(Some(self.0.stats()?.dropped))
+        Ok(Some(self.ring.stats()?.dropped))
+    }
+
+    fn waker(&mut self) -> Option<Box<dyn Fn() + Send>> {
+        Some(waker(&self.ring))
     }
 }
 
@@ -72,9 +95,7 @@ impl RingByFrame {
     }
 
     fn open(setup: &Setup, options: Options, spins: bool) -> Result<Self, Error> {
-        let ring = options.rx_ring(&interface(setup)?, RingShape::latency())?;
-        ring.set_read_deadline(idle());
-        Ok(Self { ring, spins })
+        Ok(Self { ring: options.rx_ring(&interface(setup)?, RingShape::latency())?, spins })
     }
 
     #[inline]
@@ -103,11 +124,15 @@ impl Receiver for RingByFrame {
             }
             Err(error) => error,
         };
-        go_on_waiting(&self.ring, error)
+        go_on_waiting(&self.ring, error, None)
     }
 
     fn dropped(&mut self) -> io::Result<Option<u64>> {
         Ok(Some(self.ring.stats()?.dropped))
+    }
+
+    fn waker(&mut self) -> Option<Box<dyn Fn() + Send>> {
+        Some(waker(&self.ring))
     }
 }
 

@@ -52,6 +52,8 @@ pub(crate) struct Findings {
 pub(crate) struct Bench {
     pub(crate) lab: Lab,
     pub(crate) field: Field,
+    /// Only these, or all if there are none.
+    pub(crate) ways: Vec<Way>,
     pub(crate) runs: usize,
     pub(crate) quick: bool,
 }
@@ -84,7 +86,9 @@ impl Bench {
 
     /// The contenders that go one of these ways: each way's bare system calls first, then this library, then the others.
     fn contenders(&self, is_wanted: impl Fn(&Entry) -> bool) -> Vec<&Entry> {
-        let mut wanted: Vec<_> = self.field.entries.iter().filter(|entry| is_wanted(entry)).collect();
+        let is_chosen = |entry: &Entry| self.ways.is_empty() || self.ways.contains(&entry.description.way);
+        let mut wanted: Vec<_> =
+            self.field.entries.iter().filter(|entry| is_chosen(entry) && is_wanted(entry)).collect();
         // Stable: the field lists them in this order, way by way.
         wanted.sort_by_key(|entry| entry.description.way);
         wanted

@@ -263,8 +263,8 @@ impl Wait {
         state.link_down.is_none() && state.deadline.is_none_or(is_before_deadline)
     }
 
-    /// How long a call may wait from now on; `None` is for ever.
-    fn time_left(&self, all: &Waits, patience: Patience) -> io::Result<Option<Duration>> {
+    /// Until when a call may wait from now on; `None` is for ever.
+    fn deadline(&self, all: &Waits, patience: Patience) -> io::Result<Option<Instant>> {
         all.check_may_wait()?;
         let mut state = self.lock();
         if state.link_down.take().is_some() {
@@ -273,7 +273,12 @@ impl Wait {
         if patience == Patience::None || all.nonblocking.load(Ordering::SeqCst) {
             return Err(io::Error::from_raw_os_error(libc::EAGAIN));
         }
-        let Some(deadline) = state.deadline else {
+        Ok(state.deadline)
+    }
+
+    /// How long a call may wait from now on; `None` is for ever.
+    fn time_left(&self, all: &Waits, patience: Patience) -> io::Result<Option<Duration>> {
+        let Some(deadline) = self.deadline(all, patience)? else {
             return Ok(None);
         };
         let left = deadline.checked_duration_since(Instant::now());
@@ -284,7 +289,7 @@ impl Wait {
     ///
     /// # Errors
     ///
-    /// Those of [`Waiting::park`]; `EMFILE` if there is no descriptor left for it.
+    /// Those of [`Waiting::park`] but `ETIMEDOUT`; `EMFILE` if there is no descriptor left for it.
     #[cold]
     pub(crate) fn begin<'a>(
         &'a self,
@@ -292,7 +297,7 @@ impl Wait {
         patience: Patience,
         target: Target<'a>,
     ) -> io::Result<Waiting<'a>> {
-        self.time_left(all, patience)?;
+        self.deadline(all, patience)?;
         let idle = self.lock().idle.pop();
         let slot = match idle {
             Some(slot) => slot,

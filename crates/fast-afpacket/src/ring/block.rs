@@ -47,7 +47,8 @@ impl<'r> Block<'r> {
     #[inline]
     pub(super) fn new(lent: Lent<'r>, shared: &'r Shared) -> Self {
         let header = Header::parse(lent.bytes()).unwrap_or_default();
-        Self { lent, header, shared, tally: Tally::default() }
+        let tally = Tally::new(lent.bytes(), shared.stamps);
+        Self { lent, header, shared, tally }
     }
 
     /// How many frames the kernel says are in it: one at least.
@@ -93,7 +94,7 @@ impl<'b> IntoIterator for &'b Block<'_> {
 impl Drop for Block<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.tally.add_to(&self.shared.counters, self.shared.stamps);
+        self.tally.add_to(&self.shared.counters);
     }
 }
 

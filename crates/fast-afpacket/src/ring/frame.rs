@@ -14,23 +14,17 @@ use crate::timestamp::{HardwareStamp, NANOS_PER_SEC, SystemStamp, Timestamps};
 #[doc(alias("tpacket3_hdr", "tpacket2_hdr"))]
 pub struct Frame<'b> {
     data: &'b [u8],
-    address: &'b [u8; 20],
-    said: Said,
+    header: Header<'b>,
 }
 
-/// What the header of a frame says, in both versions of it.
+/// The header of a frame and the address behind it. What it says is read when somebody asks.
 #[derive(Clone, Copy)]
-struct Said {
-    status: u32,
-    wire_len: u32,
-    seconds: u32,
-    nanos: u32,
-    rx_hash: u32,
-    vlan_tci: u16,
-    vlan_tpid: u16,
+enum Header<'b> {
+    V2(&'b [u8; V2_HEADER]),
+    V3(&'b [u8; V3_HEADER]),
 }
 
-const STAMPED: u32 = libc::TP_STATUS_TS_SOFTWARE | libc::TP_STATUS_TS_RAW_HARDWARE;
+pub(super) const STAMPED: u32 = libc::TP_STATUS_TS_SOFTWARE | libc::TP_STATUS_TS_RAW_HARDWARE;
 
 impl<'b> Frame<'b> {
     /// Its bytes: as they were on the wire, without frame check sequence and without a VLAN tag that the kernel took out
@@ -46,10 +40,10 @@ impl<'b> Frame<'b> {
         RxMeta {
             len: self.data.len(),
             wire_len: self.wire_len(),
-            from: PacketAddr::from_raw(&abi::link_address_in(self.address)),
+            from: PacketAddr::from_raw(&abi::link_address_in(self.header.address())),
             timestamps: self.timestamps(),
             vlan: self.vlan(),
-            checksum: ChecksumState::from_status(self.said.status),
+            checksum: ChecksumState::from_status(self.header.status()),
             offload: None,
         }
     }
@@ -61,49 +55,50 @@ impl<'b> Frame<'b> {
     /// that the kernel took because another socket wanted it.
     #[inline]
     #[doc(alias("TP_STATUS_TS_SOFTWARE", "TP_STATUS_TS_RAW_HARDWARE", "tp_sec", "tp_nsec"))]
-    pub const fn timestamps(&self) -> Timestamps {
-        let mut found = Timestamps::NONE;
-        if self.said.status & libc::TP_STATUS_TS_RAW_HARDWARE != 0 {
-            found.hardware = Some(HardwareStamp::from_nanos(self.said.time()));
-        } else if self.said.status & libc::TP_STATUS_TS_SOFTWARE != 0 {
-            found.software = Some(SystemStamp::from_nanos(self.said.time()));
+    pub fn timestamps(&self) -> Timestamps {
+        let (status, time) = (self.header.status(), self.header.time());
+        let is_hardware = status & libc::TP_STATUS_TS_RAW_HARDWARE != 0;
+        let is_software = status & libc::TP_STATUS_TS_SOFTWARE != 0 && !is_hardware;
+        Timestamps {
+            software: is_software.then_some(SystemStamp::from_nanos(time)),
+            hardware: is_hardware.then_some(HardwareStamp::from_nanos(time)),
         }
-        found
     }
 
     /// When the kernel copied it into the ring, if it has no stamp: later than it was received, by however long it took
     /// to get here.
     #[inline]
-    pub const fn copied_at(&self) -> Option<SystemStamp> {
-        if self.has_stamp() { None } else { Some(SystemStamp::from_nanos(self.said.time())) }
+    pub fn copied_at(&self) -> Option<SystemStamp> {
+        if self.has_stamp() { None } else { Some(SystemStamp::from_nanos(self.header.time())) }
     }
 
     /// How many bytes the frame has in the kernel: more than [`data`](Self::data) if the filter cut it, or if it did not
     /// fit into its slot or block.
     #[inline]
     #[doc(alias("tp_len", "tp_snaplen"))]
-    pub const fn wire_len(&self) -> usize {
-        self.said.wire_len as usize
+    pub fn wire_len(&self) -> usize {
+        self.header.wire_len() as usize
     }
 
     /// Whether bytes of the frame are missing at its end.
     #[inline]
-    pub const fn is_truncated(&self) -> bool {
+    pub fn is_truncated(&self) -> bool {
         self.data.len() < self.wire_len()
     }
 
     /// The outermost VLAN tag, if the kernel took it out of the bytes.
     #[inline]
-    pub const fn vlan(&self) -> Option<VlanTag> {
-        VlanTag::from_status(self.said.status, self.said.vlan_tci, self.said.vlan_tpid)
+    pub fn vlan(&self) -> Option<VlanTag> {
+        let (tci, tpid) = self.header.vlan();
+        VlanTag::from_status(self.header.status(), tci, tpid)
     }
 
     /// The hash of its flow, the same for both directions, if [`RingShape::rx_hash`](crate::RingShape::rx_hash) asked
     /// for it and the kernel could tell the flow.
     #[inline]
     #[doc(alias = "tp_rxhash")]
-    pub const fn rx_hash(&self) -> Option<u32> {
-        match self.said.rx_hash {
+    pub fn rx_hash(&self) -> Option<u32> {
+        match self.header.rx_hash() {
             0 => None,
             hash => Some(hash),
         }
@@ -112,21 +107,91 @@ impl<'b> Frame<'b> {
     /// No frame.
     #[cold]
     pub(super) const fn nothing() -> Self {
-        let said = Said { status: 0, wire_len: 0, seconds: 0, nanos: 0, rx_hash: 0, vlan_tci: 0, vlan_tpid: 0 };
-        Frame { data: &[], address: &[0; 20], said }
+        Frame { data: &[], header: Header::V2(&[0; V2_HEADER]) }
     }
 
     #[inline]
-    pub(super) const fn has_stamp(&self) -> bool {
-        self.said.status & STAMPED != 0
+    pub(super) fn status(&self) -> u32 {
+        self.header.status()
+    }
+
+    #[inline]
+    pub(super) fn has_stamp(&self) -> bool {
+        self.status() & STAMPED != 0
     }
 }
 
-impl Said {
+impl<'b> Header<'b> {
+    #[inline]
+    fn status(self) -> u32 {
+        match self {
+            Self::V2(header) => word(header, 0),
+            Self::V3(header) => word(header, 20),
+        }
+    }
+
+    /// `tp_len`.
+    #[inline]
+    fn wire_len(self) -> u32 {
+        match self {
+            Self::V2(header) => word(header, 4),
+            Self::V3(header) => word(header, 16),
+        }
+    }
+
+    /// `tp_mac` and `tp_snaplen`: where the data begin, and how many bytes they are.
+    #[inline]
+    fn place(self) -> (u16, u32) {
+        match self {
+            Self::V2(header) => (half(header, 12), word(header, 8)),
+            Self::V3(header) => (half(header, 24), word(header, 12)),
+        }
+    }
+
     /// At most 2^32 seconds and 2^32 nanoseconds: 63 bits hold them.
     #[inline]
-    const fn time(self) -> i64 {
-        self.seconds as i64 * NANOS_PER_SEC + self.nanos as i64
+    fn time(self) -> i64 {
+        let (seconds, nanos) = match self {
+            Self::V2(header) => (word(header, 16), word(header, 20)),
+            Self::V3(header) => (word(header, 4), word(header, 8)),
+        };
+        i64::from(seconds) * NANOS_PER_SEC + i64::from(nanos)
+    }
+
+    /// Tag control information and protocol.
+    #[inline]
+    fn vlan(self) -> (u16, u16) {
+        match self {
+            Self::V2(header) => (half(header, 24), half(header, 26)),
+            // A u32 of which the kernel fills the lower half.
+            Self::V3(header) => (low_half(word(header, 32)), half(header, 36)),
+        }
+    }
+
+    #[inline]
+    fn rx_hash(self) -> u32 {
+        match self {
+            Self::V2(_) => 0,
+            Self::V3(header) => word(header, 28),
+        }
+    }
+
+    /// A `sockaddr_ll`.
+    #[inline]
+    fn address(self) -> &'b [u8; 20] {
+        match self {
+            Self::V2(header) => header.last_chunk(),
+            Self::V3(header) => header.last_chunk(),
+        }
+        .unwrap_or(&[0; 20])
+    }
+
+    #[inline]
+    const fn len(self) -> usize {
+        match self {
+            Self::V2(_) => V2_HEADER,
+            Self::V3(_) => V3_HEADER,
+        }
     }
 }
 
@@ -158,56 +223,29 @@ impl<'b> Placed<'b> {
     /// still to be asked.
     #[inline]
     pub(super) fn in_block(header: &'b [u8; V3_HEADER], slot: &'b [u8]) -> Option<Self> {
-        let said = Said {
-            status: word(header, 20),
-            wire_len: word(header, 16),
-            seconds: word(header, 4),
-            nanos: word(header, 8),
-            rx_hash: word(header, 28),
-            // A u32 of which the kernel fills the lower half.
-            vlan_tci: low_half(word(header, 32)),
-            vlan_tpid: half(header, 36),
-        };
-        let (mac, len) = (half(header, 24), word(header, 12));
-        Self::place(slot, (mac, len), V3_HEADER, header.last_chunk()?, said)
+        Self::with(Header::V3(header), slot)
     }
 
     /// The frame of a version 2 ring that fills this slot.
     #[inline]
     pub(super) fn in_slot(slot: &'b [u8]) -> Option<Self> {
-        let header: &[u8; V2_HEADER] = slot.first_chunk()?;
-        let said = Said {
-            status: word(header, 0),
-            wire_len: word(header, 4),
-            seconds: word(header, 16),
-            nanos: word(header, 20),
-            rx_hash: 0,
-            vlan_tci: half(header, 24),
-            vlan_tpid: half(header, 26),
-        };
-        let (mac, len) = (half(header, 12), word(header, 8));
-        Self::place(slot, (mac, len), V2_HEADER, header.last_chunk()?, said).filter(|placed| !placed.is_too_long())
+        Self::with(Header::V2(slot.first_chunk()?), slot).filter(|placed| !placed.is_too_long())
     }
 
     /// Whether there is more of the frame than it is long. What the filter or the memory cut is shorter, never longer.
     #[inline]
-    pub(super) const fn is_too_long(&self) -> bool {
+    pub(super) fn is_too_long(&self) -> bool {
         self.frame.data.len() > self.frame.wire_len()
     }
 
     #[inline]
-    fn place(
-        slot: &'b [u8],
-        (mac, len): (u16, u32),
-        header_len: usize,
-        address: &'b [u8; 20],
-        said: Said,
-    ) -> Option<Self> {
+    fn with(header: Header<'b>, slot: &'b [u8]) -> Option<Self> {
+        let (mac, len) = header.place();
         let start = usize::from(mac);
         // On a 32-bit machine this may overflow.
         let end = start.checked_add(usize::try_from(len).ok()?)?;
-        let data = slot.get(start..end).filter(|_| start >= header_len)?;
-        Some(Self { frame: Frame { data, address, said }, end })
+        let data = slot.get(start..end).filter(|_| start >= header.len())?;
+        Some(Self { frame: Frame { data, header }, end })
     }
 }
 

@@ -38,7 +38,7 @@ pub struct Counted {
 /// It is walked twice, the first time for nothing: the second walk must find the same, and add nothing to the counts.
 pub fn walk_block(block: &[u8], each: impl FnMut(Frame<'_>)) -> Counted {
     let header = Header::parse(block).unwrap_or_default();
-    let tally = Tally::default();
+    let tally = Tally::new(block, Timestamping::RX);
     Frames::new(block, &header, &tally).for_each(drop);
     Frames::new(block, &header, &tally).for_each(each);
     let [truncated, unstamped, malformed] = tally.counts();

@@ -141,13 +141,22 @@ impl Shared {
     /// Nothing is there: waits, or says why not.
     #[cold]
     fn wait<'a>(&'a self, patience: Patience, waiting: &mut Option<Waiting<'a>>) -> io::Result<()> {
-        self.take_link_report()?;
-        self.link().park(waiting, patience, || {
+        // A report of the kernel ends a wait, also if it was there before: there is time enough to ask for it then.
+        if waiting.is_some() {
+            self.take_link_report()?;
+        }
+        let parked = self.link().park(waiting, patience, || {
             // All units that were read have been given back, in order: the kernel's own look at the ring is right.
             let target =
                 Target { fd: self.socket.as_fd(), events: libc::POLLIN, edge_triggered: false, errors_of: None };
             self.waits.receive.begin(&self.waits, patience, target)
-        })
+        });
+        let errno = parked.as_ref().err().and_then(io::Error::raw_os_error);
+        if matches!(errno, Some(libc::EAGAIN | libc::ETIMEDOUT)) {
+            // It has not waited, or not again.
+            self.take_link_report()?;
+        }
+        parked
     }
 
     /// Nothing was there for a reader that does not wait: is there ever to be?

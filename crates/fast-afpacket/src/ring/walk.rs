@@ -1,6 +1,7 @@
 //! The walk over the frames of a block, on the bytes that the kernel wrote.
 
 use std::fmt;
+use std::hint::cold_path;
 use std::iter::FusedIterator;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -47,31 +48,53 @@ impl Header {
     }
 }
 
-/// What was found in a block. Walking it once more finds the same and counts nothing twice.
-#[derive(Debug, Default)]
+/// What the walks over one block have in common: what they go by, and what they have found. Walking it once more finds the
+/// same and counts nothing twice.
+#[derive(Debug)]
 pub(super) struct Tally {
+    /// Bits of the status of which a frame has one that does not lack a stamp. Where none was asked for, no frame lacks one:
+    /// there are all bits in this, and each frame has `TP_STATUS_USER`.
+    stamped: u32,
+    /// Frames that fill the block up to here and say that they are longer were cut by it.
+    capacity: usize,
     truncated: AtomicU32,
     unstamped: AtomicU32,
     malformed: AtomicU32,
 }
 
 impl Tally {
+    #[inline]
+    pub(super) fn new(block: &[u8], asked: Timestamping) -> Self {
+        Self {
+            stamped: if asked.intersects(Timestamping::RX) { frame::STAMPED } else { u32::MAX },
+            capacity: block.len().saturating_sub(HEADER),
+            truncated: AtomicU32::new(0),
+            unstamped: AtomicU32::new(0),
+            malformed: AtomicU32::new(0),
+        }
+    }
+
     /// Truncated, unstamped, malformed.
-    #[cfg(fuzzing)]
+    #[inline]
     pub(super) fn counts(&self) -> [u32; 3] {
+        // Relaxed: counts that order nothing; whoever walked the block did so before it was dropped.
         [&self.truncated, &self.unstamped, &self.malformed].map(|count| count.load(Ordering::Relaxed))
     }
 
-    pub(super) fn add_to(&self, counters: &Counters, asked: Timestamping) {
-        // Relaxed: counts that order nothing; whoever walked the block did so before it was dropped.
-        let pairs = [(&self.truncated, &counters.truncated), (&self.malformed, &counters.malformed)];
-        let unstamped = asked.intersects(Timestamping::RX).then_some((&self.unstamped, &counters.unstamped));
-        for (found, counter) in pairs.into_iter().chain(unstamped) {
-            match found.load(Ordering::Relaxed) {
-                0 => {}
-                count => counter.add(u64::from(count)),
+    #[inline]
+    pub(super) fn add_to(&self, counters: &Counters) {
+        let counters = [&counters.truncated, &counters.unstamped, &counters.malformed];
+        for (count, counter) in self.counts().into_iter().zip(counters) {
+            if count != 0 {
+                counter.add(u64::from(count));
             }
         }
+    }
+
+    /// The frames that are left cannot be found.
+    #[cold]
+    fn give_up(&self, left: u32) {
+        self.malformed.fetch_max(left, Ordering::Relaxed);
     }
 }
 
@@ -80,11 +103,9 @@ impl Tally {
 /// Every length and offset is checked before it is used. At one that cannot be true the walk ends, and the frames that
 /// are left are counted as [`Stats::malformed`](crate::Stats::malformed).
 pub struct Frames<'b> {
-    /// From the next frame's header to the end of the last frame.
+    /// From the next frame's header to the end of the last frame; empty when none is left.
     rest: &'b [u8],
     left: u32,
-    /// Frames that fill the block up to here and say that they are longer were cut by it.
-    capacity: usize,
     truncated: u32,
     unstamped: u32,
     tally: &'b Tally,
@@ -93,14 +114,8 @@ pub struct Frames<'b> {
 impl<'b> Frames<'b> {
     #[inline]
     pub(super) fn new(block: &'b [u8], header: &Header, tally: &'b Tally) -> Self {
-        Self {
-            rest: header.frames_in(block),
-            left: header.frames,
-            capacity: block.len().saturating_sub(HEADER),
-            truncated: 0,
-            unstamped: 0,
-            tally,
-        }
+        let rest = if header.frames > 0 { header.frames_in(block) } else { &[] };
+        Self { rest, left: header.frames, truncated: 0, unstamped: 0, tally }
     }
 
     /// The next frame, and what comes behind it.
@@ -114,50 +129,43 @@ impl<'b> Frames<'b> {
         };
         Some((Placed::in_block(header, slot)?, rest))
     }
-}
 
-// These two take values, not `self`: the walk is to stay in registers.
-
-/// Of a frame of which there is not as much as it is long: how many were cut by their block, this one unless it was the filter
-/// that cut it. `None` if there is more.
-#[cold]
-fn cut_by_block(len: usize, wire_len: usize, end: usize, capacity: usize) -> Option<u32> {
-    (len < wire_len).then_some(u32::from(end >= capacity))
-}
-
-/// Counts the frames that cannot be found.
-#[cold]
-fn give_up(tally: &Tally, left: u32) {
-    // Relaxed: see `Tally::add_to`.
-    tally.malformed.fetch_max(left, Ordering::Relaxed);
+    /// There is no more frame, or none that can be found.
+    #[inline]
+    fn end(&mut self) -> Option<Frame<'b>> {
+        self.rest = &[];
+        if self.left > 0 {
+            self.tally.give_up(self.left);
+        }
+        None
+    }
 }
 
 impl<'b> Iterator for Frames<'b> {
     type Item = Frame<'b>;
 
+    // What seldom happens takes few registers and calls nothing but at the end: the walk is to stay in registers.
     #[inline]
     fn next(&mut self) -> Option<Frame<'b>> {
-        if self.left == 0 {
-            return None;
-        }
         let Some((Placed { frame, end }, rest)) = self.split() else {
-            give_up(self.tally, self.left);
-            self.left = 0;
-            return None;
+            return self.end();
         };
         if frame.data().len() != frame.wire_len() {
-            let Some(cut) = cut_by_block(frame.data().len(), frame.wire_len(), end, self.capacity) else {
-                give_up(self.tally, self.left);
-                self.left = 0;
-                return None;
-            };
-            self.truncated += cut;
+            cold_path();
+            if !frame.is_truncated() {
+                return self.end();
+            }
+            // What the filter cut ends before.
+            if end >= self.tally.capacity {
+                self.truncated += 1;
+            }
+        }
+        if frame.status() & self.tally.stamped == 0 {
+            cold_path();
+            self.unstamped += 1;
         }
         self.rest = rest;
         self.left -= 1;
-        if !frame.has_stamp() {
-            self.unstamped += 1;
-        }
         Some(frame)
     }
 
@@ -168,18 +176,18 @@ impl<'b> Iterator for Frames<'b> {
     }
 }
 
-impl FusedIterator for Frames<'_> {}
-
 impl Drop for Frames<'_> {
     #[inline]
     fn drop(&mut self) {
         if self.truncated | self.unstamped != 0 {
-            // Relaxed: see `Tally::add_to`.
+            // Relaxed: see `Tally::counts`.
             self.tally.truncated.fetch_max(self.truncated, Ordering::Relaxed);
             self.tally.unstamped.fetch_max(self.unstamped, Ordering::Relaxed);
         }
     }
 }
+
+impl FusedIterator for Frames<'_> {}
 
 impl fmt::Debug for Frames<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -198,8 +206,8 @@ mod tests {
         Frames::new(block, &header, tally).map(|frame| frame.data()).collect()
     }
 
-    fn count(counter: &AtomicU32) -> u32 {
-        counter.load(Ordering::Relaxed)
+    fn tally_of(block: &[u8]) -> Tally {
+        Tally::new(block, Timestamping::RX)
     }
 
     #[test]
@@ -207,11 +215,13 @@ mod tests {
         let data: Vec<Vec<u8>> = (0..20).map(|i: u8| vec![i; usize::from(i) * 7]).collect();
         let frames: Vec<_> = data.iter().map(|data| Made::new(data)).collect();
         let block = v3_block(&frames, 8192);
-        let tally = Tally::default();
+        let tally = tally_of(&block);
         assert_eq!(walk(&block, &tally), data.iter().map(Vec::as_slice).collect::<Vec<_>>());
         assert_eq!(walk(&block, &tally).len(), 20);
-        assert_eq!(count(&tally.unstamped), 20, "twice walked, once counted");
-        assert_eq!((count(&tally.truncated), count(&tally.malformed)), (0, 0));
+        assert_eq!(tally.counts(), [0, 20, 0], "twice walked, once counted");
+        let tally = Tally::new(&block, Timestamping::TX);
+        assert_eq!(walk(&block, &tally).len(), 20);
+        assert_eq!(tally.counts(), [0; 3], "who did not ask for stamps lacks none");
     }
 
     #[test]
@@ -219,24 +229,25 @@ mod tests {
         // As Linux 6.18 wrote it: 4096 - 48 bytes are the most, from the frame's header on.
         let cut = Made { wire_len: 5000, status: 1 << 29, ..Made::new(&[3; 4096 - 48 - 82]) };
         let block = v3_block(&[cut], 4096);
-        let tally = Tally::default();
+        let tally = tally_of(&block);
         assert_eq!(walk(&block, &tally)[0].len(), 3966);
-        assert_eq!((count(&tally.truncated), count(&tally.unstamped)), (1, 0));
+        assert_eq!(tally.counts(), [1, 0, 0]);
         let snapped = Made { wire_len: 5000, ..Made::new(&[3; 20]) };
-        let tally = Tally::default();
-        walk(&v3_block(&[snapped], 4096), &tally);
-        assert_eq!(count(&tally.truncated), 0);
+        let block = v3_block(&[snapped], 4096);
+        let tally = tally_of(&block);
+        walk(&block, &tally);
+        assert_eq!(tally.counts(), [0, 1, 0]);
     }
 
     #[test]
     fn an_empty_block_has_no_frames() {
-        let tally = Tally::default();
         // The kernel leaves what stood there before.
         let mut block = v3_block(&[Made::new(&[1; 60])], 4096);
         block[12..16].fill(0);
+        let tally = tally_of(&block);
         assert!(walk(&block, &tally).is_empty());
         assert!(walk(&[0; 47], &tally).is_empty());
-        assert_eq!(count(&tally.malformed), 0);
+        assert_eq!(tally.counts(), [0; 3]);
     }
 
     #[test]
@@ -271,17 +282,17 @@ mod tests {
         for (at, value, found) in lies {
             let block = with(at, value);
             let claimed = Header::parse(&block).unwrap().frames;
-            let tally = Tally::default();
+            let tally = tally_of(&block);
             let frames = u32::try_from(walk(&block, &tally).len()).unwrap();
             assert_eq!(frames, found, "{value} at {at}");
-            assert_eq!(count(&tally.malformed), claimed - frames, "{value} at {at}");
+            assert_eq!(tally.counts(), [0, frames, claimed - frames], "{value} at {at}");
         }
     }
 
     proptest! {
         #[test]
         fn any_memory_ends_without_a_panic(block in proptest::collection::vec(any::<u8>(), 0..2000)) {
-            let tally = Tally::default();
+            let tally = tally_of(&block);
             for data in walk(&block, &tally) {
                 prop_assert!(block.as_ptr_range().contains(&data.as_ptr()) || data.is_empty());
             }
@@ -305,7 +316,7 @@ mod tests {
                 block[word * 4..word * 4 + 4].copy_from_slice(&value.to_ne_bytes());
             }
             let claimed = Header::parse(&block).unwrap().frames;
-            let tally = Tally::default();
+            let tally = tally_of(&block);
             let found = walk(&block, &tally);
             let end = block.as_ptr_range().end.addr();
             for pair in found.windows(2) {
@@ -314,7 +325,8 @@ mod tests {
             for data in &found {
                 prop_assert!(data.as_ptr_range().end.addr() <= end && data.as_ptr().addr() >= block.as_ptr().addr() + HEADER);
             }
-            prop_assert_eq!(u32::try_from(found.len()).unwrap() + count(&tally.malformed), claimed);
+            let [_, _, malformed] = tally.counts();
+            prop_assert_eq!(u32::try_from(found.len()).unwrap() + malformed, claimed);
         }
     }
 }

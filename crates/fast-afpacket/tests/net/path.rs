@@ -3,7 +3,9 @@
 use std::process::Command;
 use std::thread;
 
-use fast_afpacket::{Interface, MacAddr, PacketAddr, PacketSocket, RecvBatch, TxFrame, TxKey, TxReportBatch};
+use fast_afpacket::{
+    Interface, MacAddr, PacketAddr, PacketSocket, RecvBatch, RingShape, TxFrame, TxKey, TxReportBatch,
+};
 
 use crate::alloc;
 use crate::descriptors;
@@ -63,9 +65,10 @@ fn one_system_call_for_each_frame() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let marks: Vec<_> = trace.lines().map(|line| line.split('(').next().unwrap()).collect();
     // Between two calls that nothing else makes: a hundred frames, then as many stamps, then both in batches, then frames
-    // that have to be waited for.
+    // that have to be waited for, then, after some preparations, blocks of a ring
+    // that have to be.
     let parts: Vec<_> = marks.split(|call| *call == "getppid").collect();
-    assert_eq!(parts.len(), 6, "{trace}");
+    assert_eq!(parts.len(), 8, "{trace}");
     assert_eq!(parts[1], ["recvmsg"; 100]);
     assert_eq!(parts[2], [["sendmsg"; 1], ["recvmsg"; 1], ["recvmsg"; 1]].concat().repeat(100));
     // Where the kernel takes no keys, each frame that has one is sent by itself.
@@ -74,6 +77,7 @@ fn one_system_call_for_each_frame() {
     // Without naps a poll for each. With them, for those alone that were late for some milliseconds.
     let polls = parts[4].iter().filter(|call| **call == "ppoll").count();
     assert!(polls < 40, "{polls} of 50 frames were polled for: {:?}", parts[4]);
+    assert!((1..=10).contains(&parts[6].len()) && parts[6].iter().all(|call| *call == "ppoll"), "{:?}", parts[6]);
 }
 
 /// Plays the part of another process, if the environment says so.
@@ -132,5 +136,32 @@ fn receive_marked() {
             }
         });
         nix::unistd::getppid();
+        wait_for_blocks(&cable);
+    });
+}
+
+/// One at least, and one for each of ten frames at most.
+fn wait_for_blocks(cable: &Cable) {
+    let sender = bind(options(), &cable.a);
+    let mut ring = options().rx_ring(&cable.b, RingShape::throughput()).unwrap();
+    let mut wait_for = |frames: usize| {
+        let mut left = frames;
+        while left > 0 {
+            left -= ring.next_block().unwrap().len();
+        }
+    };
+    thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            for number in 0..11 {
+                thread::sleep(millis(20));
+                sender.send(&frame(number)).unwrap();
+            }
+        });
+        // A wait makes what it needs once and keeps it.
+        wait_for(1);
+        nix::unistd::getppid();
+        wait_for(10);
+        nix::unistd::getppid();
+        sending.join().unwrap();
     });
 }

@@ -132,6 +132,15 @@ fn down_is_said_once_and_the_ring_goes_on() {
         ring.set_nonblocking(true);
         assert_eq!(ring.read().unwrap_err().kind(), ErrorKind::NetworkDown);
         assert_eq!(ring.read().unwrap_err().kind(), ErrorKind::WouldBlock);
+        link_up(&["va", "vb"]);
+        sender.send(&frame(2)).unwrap();
+        ring.set_nonblocking(false);
+        assert_eq!(ring.take(1)[0].data, frame(2));
+        // Also if that has no time to wait.
+        ring.set_read_deadline(Some(Instant::now()));
+        ip("link set va down");
+        assert_eq!(ring.read().unwrap_err().kind(), ErrorKind::NetworkDown);
+        assert_eq!(ring.read().unwrap_err().kind(), ErrorKind::TimedOut);
         ip("link del va");
     }
 }
