@@ -17,6 +17,7 @@ mod asynch_remade;
 mod asynch_traced;
 mod asynch_waits;
 mod attempts;
+mod batch_refusals;
 mod batches;
 mod descriptors;
 mod examples;
@@ -40,6 +41,7 @@ mod random_programs;
 mod refusals;
 mod remade;
 mod remade_groups;
+mod remade_rings;
 mod ring_load;
 mod ring_waits;
 mod rings;
@@ -71,11 +73,13 @@ fn main() {
         ("offload", offload::TESTS),
         ("launch", launch::TESTS),
         ("batches", batches::TESTS),
+        ("batch_refusals", batch_refusals::TESTS),
         ("waits", waits::TESTS),
         ("link", link::TESTS),
         ("lifecycle", lifecycle::TESTS),
         ("remade", remade::TESTS),
         ("remade_groups", remade_groups::TESTS),
+        ("remade_rings", remade_rings::TESTS),
         ("metadata", metadata::TESTS),
         ("filters", filters::TESTS),
         ("stats", stats::TESTS),
