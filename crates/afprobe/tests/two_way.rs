@@ -9,32 +9,14 @@
 mod common;
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::capture::{TCPDUMP, frames_in, tshark};
-use common::process::{Ended, Process, run};
-use common::two_way::{KeyFile, end, numbers, reflect};
-use common::{Host, Log, Routed, afprobe, eventually, number, skip, two_hosts, where_a_lab_works, with_privileges};
-use fast_afpacket::{Interface, PacketSocket, PacketType};
+use common::process::{Process, run};
+use common::two_way::{KeyFile, check_answered, end, numbers, of, one, reflect, run_from, way};
+use common::{Log, Routed, afprobe, number, skip, two_hosts, where_a_lab_works, with_privileges};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-
-/// The events of this kind.
-fn of<'a>(log: &'a Log, event: &str) -> Vec<&'a Value> {
-    log.all().iter().filter(|value| value["event"] == event).collect()
-}
-
-/// The one event of this kind.
-fn one<'a>(log: &'a Log, event: &str) -> &'a Value {
-    let events = of(log, event);
-    assert_eq!(events.len(), 1, "{event}");
-    events[0]
-}
-
-/// A measurement to its end, whatever that is.
-fn measure(host: &Host, arguments: &str) -> Ended {
-    host.run(&mut afprobe(&format!("run --format json {arguments}")))
-}
 
 #[test]
 fn every_probe_of_a_lab_has_all_its_stamps() {
@@ -90,22 +72,6 @@ fn check_lab(log: &Log, count: i64) {
 }
 
 /// All stamps on the system clock, in the order of the way.
-fn way(probe: &Value) -> [i64; 10] {
-    [
-        ("t1", "userspace_ns"),
-        ("t1", "scheduled_ns"),
-        ("t1", "software_ns"),
-        ("t2", "software_ns"),
-        ("t2", "userspace_ns"),
-        ("t3", "userspace_ns"),
-        ("t3", "scheduled_ns"),
-        ("t3", "software_ns"),
-        ("t4", "software_ns"),
-        ("t4", "userspace_ns"),
-    ]
-    .map(|(point, stamp)| number(&probe[point], stamp))
-}
-
 #[test]
 fn a_lab_on_one_processor_that_never_sleeps() {
     where_a_lab_works("a_lab_on_one_processor_that_never_sleeps", || {
@@ -137,7 +103,7 @@ fn two_processes_over_ipv4_and_ipv6() {
         ];
         let reflector = reflect(far, "");
         for address in &addresses {
-            check_answered(&measure(near, &format!("--reflector {address} --count 20 --interval 5ms")), 20);
+            check_answered(&run_from(near, &format!("--reflector {address} --count 20 --interval 5ms")), 20);
         }
         let summary = end(reflector);
         let counts = ["sessions", "not_sent", "wrong_checksum", "malformed", "drops", "foreign"];
@@ -150,18 +116,6 @@ fn two_processes_over_ipv4_and_ipv6() {
     });
 }
 
-/// What is to be true of a measurement without losses, between hosts that may have two clocks.
-fn check_answered(ended: &Ended, count: i64) {
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
-    let log = Log::read(&ended.stdout);
-    let probes = of(&log, "probe");
-    assert_eq!(i64::try_from(probes.len()).unwrap(), count);
-    assert!(probes.iter().all(|probe| way(probe).is_sorted()), "{}", ended.stdout);
-    let summary = one(&log, "summary");
-    let counts = ["sent", "received", "lost_forward", "lost_backward", "duplicates", "foreign", "forged"];
-    assert_eq!(numbers(summary, counts), [count, count, 0, 0, 0, 0, 0], "{summary}");
-}
-
 #[test]
 fn over_a_router_with_nothing_but_the_address() {
     with_privileges("over_a_router_with_nothing_but_the_address", &["ip"], || {
@@ -170,7 +124,7 @@ fn over_a_router_with_nothing_but_the_address() {
         };
         let reflector = reflect(far, "");
         for address in Routed::FAR {
-            let ended = measure(near, &format!("--reflector {address} --count 20 --interval 5ms"));
+            let ended = run_from(near, &format!("--reflector {address} --count 20 --interval 5ms"));
             check_answered(&ended, 20);
             let log = Log::read(&ended.stdout);
             for probe in of(&log, "probe") {
@@ -181,7 +135,7 @@ fn over_a_router_with_nothing_but_the_address() {
         end(reflector);
         // A reflector on the router itself answers nothing that only passes.
         let passive = router.spawn(&mut afprobe("reflect --iface-name eth1 --format json"));
-        let ended = measure(near, &format!("--reflector {} --count 5 --interval 5ms --timeout 100ms", Routed::FAR[0]));
+        let ended = run_from(near, &format!("--reflector {} --count 5 --interval 5ms --timeout 100ms", Routed::FAR[0]));
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         let log = Log::read(&ended.stdout);
         assert_eq!(numbers(one(&log, "summary"), ["sent", "received"]), [5, 0]);
@@ -198,7 +152,7 @@ fn marks_and_lengths_arrive_as_they_were_sent() {
         let reflector = reflect(far, "");
         for (arguments, dscp, ecn) in [("--dscp EF --ecn ect0 --size 1000", 46, 2), ("--dscp AF41 --size 44", 34, 0)] {
             let line = format!("--reflector {} --count 10 --interval 5ms {arguments}", far.ipv4);
-            let ended = measure(near, &line);
+            let ended = run_from(near, &line);
             assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{arguments}");
             let log = Log::read(&ended.stdout);
             for probe in of(&log, "probe") {
@@ -207,117 +161,11 @@ fn marks_and_lengths_arrive_as_they_were_sent() {
             }
         }
         end(reflector);
-        let ended = measure(near, &format!("--reflector {} --size 43", far.ipv4));
+        let ended = run_from(near, &format!("--reflector {} --size 43", far.ipv4));
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
         assert!(ended.stderr.contains("--size: the shortest packet has 44 bytes"), "{}", ended.stderr);
-        let ended = measure(near, &format!("--reflector {} --size 1473", far.ipv4));
+        let ended = run_from(near, &format!("--reflector {} --size 1473", far.ipv4));
         assert_eq!(ended.code, Some(2), "28 bytes of headers and an MTU of 1500");
-    });
-}
-
-#[test]
-fn only_who_has_the_key_is_answered() {
-    with_privileges("only_who_has_the_key_is_answered", &["ip"], || {
-        let [near, far] = &two_hosts();
-        let (right, wrong) = (KeyFile::new("right", b"the secret\n"), KeyFile::new("wrong", b"another\n"));
-        let reflector = reflect(far, &right.argument());
-        let to = format!("--reflector {} --count 20 --interval 5ms", far.ipv4);
-        check_answered(&measure(near, &format!("{to} {}", right.argument())), 20);
-        for other in [wrong.argument(), String::new()] {
-            let ended = measure(near, &format!("{to} {other} --timeout 200ms --max-loss 50"));
-            assert_eq!(ended.code, Some(1), "{other}: {}", ended.stderr);
-            let log = Log::read(&ended.stdout);
-            assert_eq!(numbers(one(&log, "summary"), ["sent", "received", "lost"]), [20, 0, 20], "{other}");
-        }
-        let summary = end(reflector);
-        // A plain packet with room for all stamps is longer than an authenticated one, and is looked at as one.
-        assert_eq!(numbers(&summary["refused"], ["forged", "plain", "replayed"]), [40, 0, 0], "{summary}");
-        let [answered, questions] = numbers(&summary, ["answered", "questions"]);
-        assert_eq!(answered - questions, 20, "{summary}");
-    });
-}
-
-#[test]
-fn a_replayed_packet_is_refused_and_counted() {
-    with_privileges("a_replayed_packet_is_refused_and_counted", &["ip"], || {
-        let [near, far] = &two_hosts();
-        let key = KeyFile::new("replay", b"the secret");
-        let reflector = reflect(far, &key.argument());
-        let wire = near.inside(|| PacketSocket::bind(&Interface::by_name("eth1").unwrap()).unwrap());
-        let line = format!("--reflector {} --count 10 --interval 5ms {}", far.ipv4, key.argument());
-        check_answered(&measure(near, &line), 10);
-
-        let mut requests = Vec::new();
-        let mut buf = [0; 2048];
-        wire.set_read_deadline(Some(Instant::now()));
-        while let Ok(meta) = wire.recv(&mut buf) {
-            // To UDP port 862.
-            if meta.from.packet_type() == PacketType::Outgoing && buf[36..38] == [0x03, 0x5e] {
-                requests.push(buf[..meta.len].to_vec());
-            }
-        }
-        assert!(requests.len() > 10, "probes, and questions at the end");
-        for request in requests.iter().chain(&requests) {
-            wire.send(request).unwrap();
-        }
-        let all = i64::try_from(2 * requests.len()).unwrap();
-        let mut replies = 0;
-        eventually("all of them refused", || {
-            while let Ok(meta) = wire.recv(&mut buf) {
-                replies += usize::from(meta.from.packet_type() != PacketType::Outgoing && buf[34..36] == [0x03, 0x5e]);
-            }
-            let log = reflector.log();
-            let stats = of(&log, "stats");
-            stats.last().is_some_and(|stats| number(&stats["refused"], "replayed") == all)
-        });
-        assert_eq!(replies, 0, "nothing is said to a replay");
-        let summary = end(reflector);
-        assert_eq!(number(&summary, "answered"), i64::try_from(requests.len()).unwrap(), "{summary}");
-    });
-}
-
-#[test]
-fn a_reflector_may_choose_whom_to_answer() {
-    with_privileges("a_reflector_may_choose_whom_to_answer", &["ip"], || {
-        let [near, far] = &two_hosts();
-        let to = format!("--reflector {} --count 20 --interval 1ms --timeout 2s", far.ipv4);
-        let received = |arguments: &str, why: &str| {
-            let reflector = reflect(far, arguments);
-            let ended = measure(near, &to);
-            assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-            let log = Log::read(&ended.stdout);
-            let [sent, received] = numbers(one(&log, "summary"), ["sent", "received"]);
-            let summary = end(reflector);
-            assert!(sent == 20 && number(&summary["refused"], why) >= 20 - received, "{arguments}: {summary}");
-            received
-        };
-        assert_eq!(received("--allow 192.168.56.0/24 --allow ::1", "not_allowed"), 20);
-        assert_eq!(received("--allow 192.168.57.0/24 --allow fde4::/16", "not_allowed"), 0);
-        // One at once, and one more for each second that all of it takes.
-        let began = Instant::now();
-        let answered = received("--rate-limit 1/s", "too_many");
-        let most = 1 + i64::try_from(began.elapsed().as_secs()).unwrap();
-        assert!((1..=most).contains(&answered), "{answered} in {most} s");
-    });
-}
-
-#[test]
-fn a_reflector_without_sessions_tells_what_it_can() {
-    with_privileges("a_reflector_without_sessions_tells_what_it_can", &["ip"], || {
-        let [near, far] = &two_hosts();
-        let reflector = reflect(far, "--stateless --port 10862");
-        let ended = measure(near, &format!("--reflector {}:10862 --count 20 --interval 5ms", far.ipv4));
-        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
-        let log = Log::read(&ended.stdout);
-        let summary = one(&log, "summary");
-        assert_eq!(numbers(summary, ["sent", "received", "lost"]), [20, 20, 0], "{summary}");
-        assert!(summary["duplicates_forward"].is_null() && summary["reordered_forward"].is_null(), "{summary}");
-        for probe in of(&log, "probe") {
-            let t3 = &probe["t3"];
-            assert!(t3["software_ns"].is_null() && t3["userspace_ns"].is_i64(), "{probe}");
-            assert!(probe["t2"]["software_ns"].is_i64(), "{probe}");
-        }
-        assert_eq!(number(&end(reflector), "sessions"), 0);
     });
 }
 
@@ -327,7 +175,7 @@ fn loss_and_long_round_trips_exit_with_1() {
         let [near, far] = &two_hosts();
         let code = |arguments: &str, timeout: &str| {
             let to = format!("--reflector {} --count 5 --interval 5ms --timeout {timeout}", far.ipv4);
-            measure(near, &format!("{to} {arguments}")).code
+            run_from(near, &format!("{to} {arguments}")).code
         };
         let unanswered = |arguments| code(arguments, "100ms");
         assert_eq!(unanswered(""), Some(0), "nobody answers, and nobody minds");
@@ -403,7 +251,7 @@ fn another_dissector_reads_all_packets_and_no_kernel_complains() {
         tcpdump.wait_until("listening", |tcpdump| tcpdump.stderr().contains("listening on eth1"));
         let reflector = reflect(far, "");
         for address in [far.ipv4.to_string(), far.ipv6.to_string()] {
-            check_answered(&measure(near, &format!("--reflector {address} --count 50 --interval 2ms")), 50);
+            check_answered(&run_from(near, &format!("--reflector {address} --count 50 --interval 2ms")), 50);
         }
         let [answered] = numbers(&end(reflector), ["answered"]);
         let expected = usize::try_from(2 * answered).unwrap();

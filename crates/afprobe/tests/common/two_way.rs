@@ -10,10 +10,27 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 use super::process::{Ended, Process};
-use super::{Host, afprobe, eventually, number};
+use super::{Host, Log, afprobe, eventually, number};
 
 pub(crate) fn numbers<const N: usize>(value: &Value, keys: [&str; N]) -> [i64; N] {
     keys.map(|key| number(value, key))
+}
+
+/// The events of this kind.
+pub(crate) fn of<'a>(log: &'a Log, event: &str) -> Vec<&'a Value> {
+    log.all().iter().filter(|value| value["event"] == event).collect()
+}
+
+/// The one event of this kind.
+pub(crate) fn one<'a>(log: &'a Log, event: &str) -> &'a Value {
+    let events = of(log, event);
+    assert_eq!(events.len(), 1, "{event}");
+    events[0]
+}
+
+/// A measurement to its end, whatever that is.
+pub(crate) fn run_from(host: &Host, arguments: &str) -> Ended {
+    host.run(&mut afprobe(&format!("run --format json {arguments}")))
 }
 
 /// A reflector that is ready.
@@ -43,6 +60,34 @@ pub(crate) fn measure<T: Send + 'static>(
     read: impl FnMut(&Value) -> T + Send + 'static,
 ) -> (Vec<T>, Value) {
     Measuring::start(host, &mut afprobe(&format!("run --format json {arguments}")), read).end()
+}
+
+/// What is to be true of a measurement without losses, between hosts that may have two clocks.
+pub(crate) fn check_answered(ended: &Ended, count: i64) {
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
+    let log = Log::read(&ended.stdout);
+    let probes = of(&log, "probe");
+    assert_eq!(i64::try_from(probes.len()).unwrap(), count);
+    assert!(probes.iter().all(|probe| way(probe).is_sorted()), "{}", ended.stdout);
+    let summary = one(&log, "summary");
+    let counts = ["sent", "received", "lost_forward", "lost_backward", "duplicates", "foreign", "forged"];
+    assert_eq!(numbers(summary, counts), [count, count, 0, 0, 0, 0, 0], "{summary}");
+}
+
+pub(crate) fn way(probe: &Value) -> [i64; 10] {
+    [
+        ("t1", "userspace_ns"),
+        ("t1", "scheduled_ns"),
+        ("t1", "software_ns"),
+        ("t2", "software_ns"),
+        ("t2", "userspace_ns"),
+        ("t3", "userspace_ns"),
+        ("t3", "scheduled_ns"),
+        ("t3", "software_ns"),
+        ("t4", "software_ns"),
+        ("t4", "userspace_ns"),
+    ]
+    .map(|(point, stamp)| number(&probe[point], stamp))
 }
 
 /// A measurement that is running.
