@@ -50,10 +50,14 @@ fn machine(machine: &Machine) -> String {
     } else {
         "in a user namespace, where buffers cannot be larger than the system's limit"
     };
+    let arguments = match &*machine.command {
+        "" => "no arguments".to_owned(),
+        arguments => format!("`{arguments}`"),
+    };
     let rows = [
         ("date", machine.date.clone()),
         ("revision", machine.revision.clone()),
-        ("command line", format!("`{}`", machine.command)),
+        ("command line", arguments),
         ("kernel", machine.kernel.clone()),
         ("processor", format!("{} × {}{virtual_}", machine.processors, machine.processor)),
         ("memory", machine.memory.clone()),
