@@ -30,18 +30,18 @@ const UNACCOUNTED: Column = Column::new("unaccounted", "not accounted for", Unit
 pub(super) fn full(bench: &Bench) -> anyhow::Result<Findings> {
     let flow = Flow { time: bench.time(500), pace: None };
     let names = ("receive", "Receiving at full rate");
-    let tables = tables(bench, names, Way::Segments, (flow, 3 * bench.runs))?;
+    let tables = tables(bench, names, Way::Segments, flow, 3 * bench.runs)?;
     Ok(Findings { section: "receive", title: names.1, explanation: FULL, tables })
 }
 
 pub(super) fn paced(bench: &Bench) -> anyhow::Result<Findings> {
     let flow = Flow::paced(bench.time(500), 100_000.0);
     let names = ("paced", "Receiving 100,000 frames/s");
-    let tables = tables(bench, names, Way::Send, (flow, bench.runs))?;
+    let tables = tables(bench, names, Way::Send, flow, bench.runs)?;
     Ok(Findings { section: "paced", title: names.1, explanation: PACED, tables })
 }
 
-fn tables(bench: &Bench, names: (&str, &str), source: Way, (flow, runs): (Flow, usize)) -> anyhow::Result<Vec<Table>> {
+fn tables(bench: &Bench, names: (&str, &str), source: Way, flow: Flow, runs: usize) -> anyhow::Result<Vec<Table>> {
     let columns = [CPU, OFFERED, RECEIVED, LOST, UNACCOUNTED];
     let source = bench.source(source)?;
     let entries = bench.contenders(is_wanted);

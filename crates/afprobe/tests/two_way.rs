@@ -71,7 +71,6 @@ fn check_lab(log: &Log, count: i64) {
     assert_eq!((&clock["synchronised"], number(clock, "one_way_bound_ns")), (&true.into(), 0), "one clock: {clock}");
 }
 
-/// All stamps on the system clock, in the order of the way.
 #[test]
 fn a_lab_on_one_processor_that_never_sleeps() {
     where_a_lab_works("a_lab_on_one_processor_that_never_sleeps", || {

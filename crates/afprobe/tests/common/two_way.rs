@@ -74,6 +74,7 @@ pub(crate) fn check_answered(ended: &Ended, count: i64) {
     assert_eq!(numbers(summary, counts), [count, count, 0, 0, 0, 0, 0], "{summary}");
 }
 
+/// All stamps on the system clock, in the order of the way.
 pub(crate) fn way(probe: &Value) -> [i64; 10] {
     [
         ("t1", "userspace_ns"),

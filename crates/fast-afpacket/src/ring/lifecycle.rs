@@ -1,7 +1,6 @@
 //! Staying with an interface that goes down, is renamed, or is removed and made again.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,8 +20,6 @@ pub(super) struct Remake {
     request: Request,
     layout: Layout,
     state: Mutex<State>,
-    /// Whether there is a successor in the state: to be looked at without its lock.
-    has_successor: AtomicBool,
 }
 
 #[derive(Default)]
@@ -35,26 +32,11 @@ struct State {
 
 impl Remake {
     pub(super) fn new(request: Request, layout: Layout) -> Self {
-        Self { request, layout, state: Mutex::default(), has_successor: AtomicBool::new(false) }
+        Self { request, layout, state: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set_successor(&self, ring: SharedRing) {
-        let mut state = self.lock();
-        state.successor = Some(ring);
-        self.has_successor.store(true, Ordering::Release);
-    }
-
-    fn take_successor(&self) -> Option<SharedRing> {
-        if !self.has_successor.load(Ordering::Acquire) {
-            return None;
-        }
-        let mut state = self.lock();
-        self.has_successor.store(false, Ordering::Release);
-        state.successor.take()
     }
 
     /// How long after the last frame the kernel has handed it over for certain.
@@ -71,8 +53,9 @@ impl Remake {
 
 impl Shared {
     /// Lets the reader go on in the ring of the socket that has taken the place of the one before.
+    #[cold]
     pub(super) fn change_ring(&self, ring: &mut SharedRing) {
-        if let Some(successor) = self.remake.take_successor() {
+        if let Some(successor) = self.remake.lock().successor.take() {
             *ring = successor;
         }
     }
@@ -89,7 +72,7 @@ impl Shared {
         self.counters.read(socket).during(Step::Statistics, name)?;
         self.bound.set_incomplete(true);
         sys::replace(socket, successor).during(Step::Open, name)?;
-        self.remake.set_successor(ring);
+        self.remake.lock().successor = Some(ring);
         if let Some(memory) = &mut belongings.granted.ring {
             *memory = RingMemory { locked: mapped.locked, populated: mapped.populated, ..*memory };
         }

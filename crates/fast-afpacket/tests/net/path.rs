@@ -65,8 +65,8 @@ fn one_system_call_for_each_frame() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let marks: Vec<_> = trace.lines().map(|line| line.split('(').next().unwrap()).collect();
     // Between two calls that nothing else makes: a hundred frames, then as many stamps, then both in batches, then frames
-    // that have to be waited for, then, after some preparations, blocks of a ring
-    // that have to be.
+    // that have to be waited for, then, behind what makes a ring, its
+    // blocks that have to be.
     let parts: Vec<_> = marks.split(|call| *call == "getppid").collect();
     assert_eq!(parts.len(), 8, "{trace}");
     assert_eq!(parts[1], ["recvmsg"; 100]);
@@ -140,14 +140,14 @@ fn receive_marked() {
     });
 }
 
-/// One at least, and one for each of ten frames at most.
+/// Between the marks: one at least, and one for each of ten frames at most.
 fn wait_for_blocks(cable: &Cable) {
     let sender = bind(options(), &cable.a);
     let mut ring = options().rx_ring(&cable.b, RingShape::throughput()).unwrap();
-    let mut wait_for = |frames: usize| {
-        let mut left = frames;
-        while left > 0 {
-            left -= ring.next_block().unwrap().len();
+    let mut received = 0;
+    let mut receive_until = |frames| {
+        while received < frames {
+            received += ring.next_block().unwrap().len();
         }
     };
     thread::scope(|scope| {
@@ -158,9 +158,9 @@ fn wait_for_blocks(cable: &Cable) {
             }
         });
         // A wait makes what it needs once and keeps it.
-        wait_for(1);
+        receive_until(1);
         nix::unistd::getppid();
-        wait_for(10);
+        receive_until(11);
         nix::unistd::getppid();
         sending.join().unwrap();
     });
